@@ -1,0 +1,5 @@
+//! Which nodes hold which partition.
+
+mod layout;
+
+pub use layout::{Layout, Member, PartitionLayout};

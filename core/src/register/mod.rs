@@ -1,0 +1,1 @@
+//! The register protocol: per-key registers under per-partition terms (CASPaxos with ranged promises; no log).
