@@ -66,7 +66,7 @@ pub enum Answer {
     Forgotten,
     /// What is chosen now: the ballot and the head (`None`: never written).
     Chosen(Option<(Ballot, Arc<Record>)>),
-    /// Refused: [`Code::ConditionFailed`] or [`Code::StaleOpId`]. Nothing was changed.
+    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. Nothing was changed.
     Refused(Code),
     /// Another term outranks ours: ask its node, or take over again. Our proposal may yet be completed by it, which
     /// its history will show: passing on the same op id is safe.
@@ -143,7 +143,7 @@ fn decided_before(current: Option<&Record>, op: OpId, condition: Condition) -> O
             Some(Decision::WhenChosen(Answer::Put { version, modified_unix_ms }))
         }
         Seen::Known(OpEffect::Deleted(_)) => Some(Decision::WhenChosen(Answer::Deleted(true))),
-        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::StaleOpId(op)))),
+        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::Fenced))),
         Seen::Forgotten(floor) => Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor)))),
         Seen::Never if !condition.holds(object_version) => {
             Some(Decision::WhenChosen(Answer::Refused(Code::ConditionFailed(object_version))))
