@@ -5,6 +5,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem;
 
 use crate::ids::Partition;
 
@@ -100,9 +101,8 @@ impl<'a> Leaders<'a> {
         let mut to = end;
         self.led[end] += 1;
         while let Some(partition) = reached_by[to] {
-            let giver = self.leader[partition];
-            self.leader[partition] = to;
-            to = giver;
+            // The leader so far gave this one away, and took the one before it in the chain.
+            to = mem::replace(&mut self.leader[partition], to);
         }
         self.led[to] -= 1;
     }
