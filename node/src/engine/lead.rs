@@ -181,7 +181,7 @@ impl Inner {
             Effect::Learn { to, name, term, question, with_body } if to == self.me => {
                 let inner = self.clone();
                 let op = ReplicaOp::Read { name: name.clone(), term, with_body };
-                self.store.submit(op, move |answer| {
+                self.submit(op, move |answer| {
                     let reply = match answer {
                         Ok(ReplicaAnswer::Read(holds)) => {
                             LearnReply::Holds(holds.map(|(ballot, record)| (ballot, Arc::new(record))))
@@ -200,8 +200,8 @@ impl Inner {
             }
             Effect::Accept { to, name, ballot, record } if to == self.me => {
                 let inner = self.clone();
-                let op = ReplicaOp::Accept { name: name.clone(), ballot, record };
-                self.store.submit(op, move |answer| {
+                let op = ReplicaOp::Accept { name: name.clone(), ballot, record: Record::clone(&record) };
+                self.submit(op, move |answer| {
                     let reply = match answer {
                         Ok(ReplicaAnswer::Stored) => AcceptReply::Accepted,
                         Ok(ReplicaAnswer::Refused(higher)) => AcceptReply::Refused(higher),
@@ -221,7 +221,7 @@ impl Inner {
 
     fn prepare_here(self: &Arc<Self>, partition: Partition, term: Term) {
         let inner = self.clone();
-        self.store.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
+        self.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
             if let Ok(ReplicaAnswer::Promised(promised)) = answer {
                 let me = inner.me;
                 inner.drive(partition, |leader, effects| leader.on_promised(me, promised, effects));

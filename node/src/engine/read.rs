@@ -262,8 +262,8 @@ impl Inner {
     fn mend(self: &Arc<Self>, node: NodeId, name: &ObjectName, ballot: Ballot, record: &Record) {
         let Ok(permit) = self.repairs.clone().try_acquire_owned() else { return };
         if node == self.me {
-            let op = ReplicaOp::Install { name: name.clone(), ballot, record: Arc::new(record.clone()) };
-            self.store.submit(op, move |_| drop(permit));
+            let op = ReplicaOp::Install { name: name.clone(), ballot, record: record.clone() };
+            self.submit(op, move |_| drop(permit));
         } else if let Some(link) = self.links.get(node) {
             let install = v1::Install {
                 bucket: name.bucket.as_str().to_owned(),
