@@ -180,11 +180,11 @@ impl Inner {
             }
             Effect::Learn { to, name, term, question, with_body } if to == self.me => {
                 let inner = self.clone();
-                let op = ReplicaOp::Read { name: name.clone(), term, with_body };
+                let op = ReplicaOp::Learn { name: name.clone(), term, with_body };
                 self.submit(op, move |answer| {
                     let reply = match answer {
-                        Ok(ReplicaAnswer::Read(holds)) => {
-                            LearnReply::Holds(holds.map(|(ballot, record)| (ballot, Arc::new(record))))
+                        Ok(ReplicaAnswer::Learned(holds)) => {
+                            LearnReply::Holds(holds)
                         }
                         Ok(ReplicaAnswer::Refused(higher)) => LearnReply::Refused(higher),
                         _ => return,
@@ -200,7 +200,7 @@ impl Inner {
             }
             Effect::Accept { to, name, ballot, record } if to == self.me => {
                 let inner = self.clone();
-                let op = ReplicaOp::Accept { name: name.clone(), ballot, record: Record::clone(&record) };
+                let op = ReplicaOp::Accept { name: name.clone(), ballot, record };
                 self.submit(op, move |answer| {
                     let reply = match answer {
                         Ok(ReplicaAnswer::Stored) => AcceptReply::Accepted,

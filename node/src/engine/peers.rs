@@ -35,7 +35,7 @@ impl PeerHandler for Engine {
             },
             Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record) {
                 Ok((name, ballot, record)) => {
-                    let op = ReplicaOp::Accept { name, ballot, record };
+                    let op = ReplicaOp::Accept { name, ballot, record: Arc::new(record) };
                     inner.submit(op, move |answer| reply(accept_reply(answer)));
                 }
                 Err(invalid) => reply(Reply::Error((&Error::from(invalid)).into())),
@@ -43,7 +43,7 @@ impl PeerHandler for Engine {
             Ask::Install(install) => {
                 match stored_op(&install.bucket, &install.key, install.ballot, install.record) {
                     Ok((name, ballot, record)) => {
-                        let op = ReplicaOp::Install { name, ballot, record };
+                        let op = ReplicaOp::Install { name, ballot, record: Arc::new(record) };
                         inner.submit(op, move |answer| {
                             reply(match answer {
                                 Ok(_) => Reply::Install(v1::InstallReply {}),
@@ -99,10 +99,10 @@ impl Inner {
         let name = ObjectName::new(&read.bucket, &read.key)?;
         if let Some(term) = read.term {
             let term = Term::try_from(term)?;
-            return Ok(ReadAsk::Later(ReplicaOp::Read { name, term, with_body: read.with_body }));
+            return Ok(ReadAsk::Later(ReplicaOp::Learn { name, term, with_body: read.with_body }));
         }
         let holds = self.store.read(&name, read.with_body)?;
-        Ok(ReadAsk::Now(read_reply(holds)))
+        Ok(ReadAsk::Now(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, record)))))
     }
 
     async fn on_forward(self: &Arc<Self>, asked: v1::Forward) -> v1::ForwardReply {
@@ -156,12 +156,12 @@ fn stored_op(
     Ok((name, ballot, record))
 }
 
-fn read_reply(holds: Option<(Ballot, Record)>) -> v1::ReadReply {
+fn read_reply(holds: Option<(Ballot, &Record)>) -> v1::ReadReply {
     match holds {
         Some((ballot, record)) => v1::ReadReply {
             refused: None,
             accepted: Some(ballot.into()),
-            record: Some((&record).into()),
+            record: Some(record.into()),
         },
         None => v1::ReadReply::default(),
     }
@@ -169,7 +169,9 @@ fn read_reply(holds: Option<(Ballot, Record)>) -> v1::ReadReply {
 
 fn learn_reply(answer: Result<ReplicaAnswer, StoreError>) -> Reply {
     match answer {
-        Ok(ReplicaAnswer::Read(holds)) => Reply::Read(read_reply(holds)),
+        Ok(ReplicaAnswer::Learned(holds)) => {
+            Reply::Read(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, &**record))))
+        }
         Ok(ReplicaAnswer::Refused(higher)) => {
             Reply::Read(v1::ReadReply { refused: Some(higher.into()), ..v1::ReadReply::default() })
         }

@@ -262,7 +262,7 @@ impl Inner {
     fn mend(self: &Arc<Self>, node: NodeId, name: &ObjectName, ballot: Ballot, record: &Record) {
         let Ok(permit) = self.repairs.clone().try_acquire_owned() else { return };
         if node == self.me {
-            let op = ReplicaOp::Install { name: name.clone(), ballot, record: record.clone() };
+            let op = ReplicaOp::Install { name: name.clone(), ballot, record: Arc::new(record.clone()) };
             self.submit(op, move |_| drop(permit));
         } else if let Some(link) = self.links.get(node) {
             let install = v1::Install {
