@@ -1,7 +1,9 @@
 //! What a node needs of the world, as parameters: network, disk, wall clock, randomness, threads.
 //!
 //! Timers are tokio's (the simulator pauses that clock). Nothing else in this crate may touch `std::net`, `std::fs`,
-//! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in `real.rs`.
+//! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in [`real`].
+
+pub mod real;
 
 use std::io;
 use std::sync::Arc;
