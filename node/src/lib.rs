@@ -4,3 +4,4 @@
 pub mod engine;
 pub mod env;
 pub mod peer;
+pub mod store;

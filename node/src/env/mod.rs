@@ -56,6 +56,7 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
 }
 
+#[allow(clippy::len_without_is_empty, reason = "a file is no collection")]
 /// An open file. Positioned reads and writes, so that no cursor is shared.
 pub trait DiskFile: Send + Sync + 'static {
     /// Fills `buffer` from `offset`. Errors with `UnexpectedEof` when the file ends before.

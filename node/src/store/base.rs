@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::term::Term;
-use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
 use redb::{StorageError, TableDefinition, TableError};
 
 use crate::env::Disk;
@@ -51,34 +51,40 @@ pub(super) struct Meta {
 pub(super) struct Base {
     database: Database,
     disk: Arc<dyn Disk>,
+    file: &'static str,
     fsync: bool,
     cache_bytes: usize,
 }
 
 impl Base {
-    /// Opens the file, which may be new. What a killed process left in the page cache is made durable first: it is
+    /// Opens the file, which may be empty. What a killed process left in the page cache is made durable first: it is
     /// about to be believed.
-    pub(super) fn open(disk: Arc<dyn Disk>, fsync: bool, cache_bytes: usize, create: bool) -> Result<Self, OpenError> {
-        let file = match disk.open(BASE_FILE, create) {
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        file: &'static str,
+        fsync: bool,
+        cache_bytes: usize,
+    ) -> Result<Self, OpenError> {
+        let opened = match disk.open(file, false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::Damaged(format!("{BASE_FILE} is missing")));
+                return Err(OpenError::Damaged(format!("{file} is missing")));
             }
             other => other?,
         };
         if fsync {
-            file.sync_data()?;
+            opened.sync_data()?;
         }
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = guarded(|| builder.create_with_backend(Backend::new(file, fsync)))
+        let database = guarded(|| builder.create_with_backend(Backend::new(opened, fsync)))
             .map_err(OpenError::Damaged)?
             .map_err(|error| open_error(error.into()))?;
-        Ok(Self { database, disk, fsync, cache_bytes })
+        Ok(Self { database, disk, file, fsync, cache_bytes })
     }
 
     /// Opens the file again, after a write that found no room.
     pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
-        *self = Self::open(Arc::clone(&self.disk), self.fsync, self.cache_bytes, false)?;
+        *self = Self::open(Arc::clone(&self.disk), self.file, self.fsync, self.cache_bytes)?;
         Ok(())
     }
 
@@ -122,6 +128,14 @@ impl Base {
             promised.push((partition, format::read_term(term.value())));
         }
         Ok(Some(Meta { node, wal_first: u64::from_le_bytes(wal_first), promised }))
+    }
+
+    /// Whether it holds no record and no promise.
+    pub(super) fn is_unused(&self) -> Result<bool, OpenError> {
+        let Some(meta) = self.meta()? else { return Ok(true) };
+        let heads = self.snapshot().map_err(OpenError::Damaged)?.range(&[], None, 1);
+        let heads = heads.map_err(|error| OpenError::Damaged(error.to_string()))?;
+        Ok(heads.is_empty() && meta.promised.is_empty())
     }
 
     /// A view of what is checkpointed now.

@@ -59,7 +59,9 @@ pub enum StoreError {
     #[error("the record cannot be stored: {0}")]
     NotWhole(&'static str),
     /// The disk failed, now or before: the node must stop. A write may or may not be on disk.
-    #[error("the store has failed and takes no more work: {0}. Restart the node; replace the disk if it fails again")]
+    #[error(
+        "the store has failed and takes no more work: {0}. Restart the node; replace the disk if it fails again"
+    )]
     Failed(String),
     /// [`super::Store::close`] was called.
     #[error("the store is closed")]

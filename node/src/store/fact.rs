@@ -88,7 +88,8 @@ fn read_one(rest: &mut Bytes) -> Option<Fact> {
         RECORD => {
             let fixed = take(rest, RECORD_FIXED_BYTES)?;
             let key_len = usize::from(u16::from_le_bytes([fixed[1], fixed[2]]));
-            let len_at = |at: usize| u32::from_le_bytes(fixed[at..at + 4].try_into().expect("4 bytes were sliced"));
+            let len_at =
+                |at: usize| u32::from_le_bytes(fixed[at..at + 4].try_into().expect("4 bytes were sliced"));
             let key = take(rest, key_len)?;
             let head = take(rest, len_at(3) as usize)?;
             let body = take(rest, len_at(7) as usize)?;

@@ -18,8 +18,8 @@ use holdfast_core::term::{Ballot, ConfigVersion, Term};
 use holdfast_proto::v1;
 use prost::Message as _;
 
-use super::convert;
 use super::error::StoreError;
+use super::memtable::Entry;
 
 /// The newest format of stored records, and of the data folder as a whole.
 pub const FORMAT: u32 = 1;
@@ -57,7 +57,7 @@ pub(super) struct Encoded {
 
 /// Encodes a whole record.
 pub(super) fn encode(key: &[u8], ballot: Ballot, record: &Record) -> Encoded {
-    let mut message = convert::to_message(record);
+    let mut message = v1::Record::from(record);
     let mut body = None;
     if let Some(v1::record::State::Object(object)) = &mut message.state
         && record.body_len() > BODY_INSIDE_BYTES_MAX
@@ -75,10 +75,9 @@ pub(super) fn encode(key: &[u8], ballot: Ballot, record: &Record) -> Encoded {
     Encoded { head, body }
 }
 
-/// A head's value whose checksum was found right.
+/// What a head's value says without decoding its record. Its checksum was found right.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Checked<'a> {
-    value: &'a [u8],
+pub(super) struct Checked {
     /// The accepted ballot.
     pub(super) ballot: Ballot,
     /// Whether the body is kept beside the head.
@@ -86,7 +85,7 @@ pub(super) struct Checked<'a> {
 }
 
 /// Checks a head's value and reads what can be told without decoding the record.
-pub(super) fn check<'a>(key: &[u8], value: &'a [u8]) -> Result<Checked<'a>, StoreError> {
+pub(super) fn check(key: &[u8], value: &[u8]) -> Result<Checked, StoreError> {
     let wrong = |what: &str| StoreError::Integrity(format!("the record of {}: {what}", readable(key)));
     match value.first() {
         Some(&format) if u32::from(format) == FORMAT => {}
@@ -104,7 +103,7 @@ pub(super) fn check<'a>(key: &[u8], value: &'a [u8]) -> Result<Checked<'a>, Stor
         1 => true,
         _ => return Err(wrong("it has an unknown flag")),
     };
-    Ok(Checked { value, ballot: read_ballot(&value[BALLOT_AT..BESIDE_AT]), body_beside })
+    Ok(Checked { ballot: read_ballot(&value[BALLOT_AT..BESIDE_AT]), body_beside })
 }
 
 /// Whether an unchecked head's value says that the body is kept beside it.
@@ -112,21 +111,19 @@ pub(super) fn says_body_beside(value: &[u8]) -> bool {
     value.get(BESIDE_AT) == Some(&1)
 }
 
-/// Decodes a record; without `with_body` only its head. `beside` fetches the body that is kept beside the head.
-pub(super) fn decode(
-    key: &[u8],
-    checked: Checked<'_>,
-    with_body: bool,
-    beside: impl FnOnce() -> Result<Option<Bytes>, StoreError>,
-) -> Result<Record, StoreError> {
+/// Decodes an entry's record, everything verified; without `with_body` only its head.
+pub(super) fn decode_entry(key: &[u8], entry: &Entry, with_body: bool) -> Result<Record, StoreError> {
     let wrong = |what: &str| StoreError::Integrity(format!("the record of {}: {what}", readable(key)));
-    let message = v1::Record::decode(&checked.value[RECORD_AT..]).map_err(|e| wrong(&e.to_string()))?;
-    let mut record = convert::to_record(message).map_err(|e| wrong(&e.to_string()))?;
+    let checked = check(key, &entry.head)?;
+    // Decoding from `Bytes` lets an inside body share the entry's memory.
+    let message =
+        v1::Record::decode(entry.head.slice(RECORD_AT..)).map_err(|error| wrong(&error.to_string()))?;
+    let mut record = Record::try_from(message).map_err(|error| wrong(&error.to_string()))?;
     if let State::Object(object) = &mut record.state {
         if !with_body {
             object.body = None;
         } else if checked.body_beside {
-            let body = beside()?.ok_or_else(|| wrong("its body is missing"))?;
+            let body = entry.body.clone().ok_or_else(|| wrong("its body is missing"))?;
             if body.len() as u64 != object.size || *blake3::hash(&body).as_bytes() != object.hash {
                 return Err(wrong("its body does not have its hash"));
             }

@@ -59,7 +59,10 @@ impl SegmentHeader {
 
 /// Fills in the header of a frame: `frame` begins with [`FRAME_HEADER_BYTES`] to be overwritten, the payload follows.
 pub(super) fn seal(frame: &mut [u8], segment: &SegmentHeader, offset: u64, sequence: u64) {
-    assert!(frame.len() - FRAME_HEADER_BYTES <= PAYLOAD_BYTES_MAX, "a batch is bounded below a frame's limit");
+    assert!(
+        frame.len() - FRAME_HEADER_BYTES <= PAYLOAD_BYTES_MAX,
+        "a batch is bounded below a frame's limit"
+    );
     let len = u32::try_from(frame.len() - FRAME_HEADER_BYTES).expect("checked against the limit above");
     frame[..4].copy_from_slice(FRAME_MAGIC);
     frame[4..8].copy_from_slice(&len.to_le_bytes());

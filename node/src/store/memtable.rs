@@ -32,7 +32,8 @@ impl Generation {
     }
 
     pub(super) fn promise(&mut self, partition: Partition, term: Term) {
-        self.promises.insert(partition, term);
+        let promised = self.promises.entry(partition).or_insert(term);
+        *promised = term.max(*promised);
     }
 
     pub(super) fn store(&mut self, key: Bytes, entry: Entry) {

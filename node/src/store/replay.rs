@@ -52,14 +52,17 @@ pub(super) fn replay(disk: &dyn Disk, first: u64) -> Result<Replayed, OpenError>
         };
         match replayed {
             // The node went on in the segment before because there was no room for this one.
-            Some(before) if last && bytes.len() <= SEGMENT_HEADER_BYTES && before.sequence > header.first_sequence => {
+            Some(before)
+                if last && bytes.len() <= SEGMENT_HEADER_BYTES && before.sequence > header.first_sequence =>
+            {
                 return Ok(Replayed { abandoned: Some(number), ..before });
             }
             Some(before) if before.sequence != header.first_sequence => {
                 return Err(damaged(number - 1, before.end, "frames are missing at the end of the segment"));
             }
             before => {
-                let (facts, frames) = before.map_or_else(Default::default, |before| (before.facts, before.frames));
+                let (facts, frames) =
+                    before.map_or_else(Default::default, |before| (before.facts, before.frames));
                 replayed = Some(replay_segment(header, &bytes, facts, frames, last)?);
             }
         }
@@ -96,7 +99,7 @@ fn replay_segment(
     if last && frame::find(&segment, bytes, at).is_some() {
         return Err(damaged(segment.number, at as u64, "a frame is not whole, but one after it is"));
     }
-    facts.log_bytes += at as u64;
+    facts.log_bytes += (at - SEGMENT_HEADER_BYTES) as u64;
     Ok(Replayed { facts, segment, end: at as u64, sequence, abandoned: None, frames })
 }
 

@@ -3,7 +3,6 @@
 //! It does not know what the frames say. Reading back is in `replay`.
 
 use std::io;
-use std::sync::Arc;
 
 use crate::env::{Disk, DiskFile, Env};
 
@@ -40,7 +39,6 @@ pub(super) enum WalError {
 
 /// The end of the log.
 pub(super) struct Wal {
-    disk: Arc<dyn Disk>,
     fsync: bool,
     segment: SegmentHeader,
     file: Box<dyn DiskFile>,
@@ -68,7 +66,7 @@ impl Wal {
             Err(error) => return Err(failed("a new log segment cannot be made", &error)),
         };
         let end = SEGMENT_HEADER_BYTES as u64;
-        Ok(Self { disk: Arc::clone(&env.disk), fsync, segment, file, end, sequence, tail_dirty: false })
+        Ok(Self { fsync, segment, file, end, sequence, tail_dirty: false })
     }
 
     /// Goes on in a segment that was replayed up to `end`. What lies behind is cut, and all of it made durable: what a
@@ -88,7 +86,7 @@ impl Wal {
             file.sync_data()?;
             env.disk.sync_dir(WAL_FOLDER)?;
         }
-        Ok(Self { disk: Arc::clone(&env.disk), fsync, segment, file, end, sequence, tail_dirty: false })
+        Ok(Self { fsync, segment, file, end, sequence, tail_dirty: false })
     }
 
     /// The number of the segment that is appended to.

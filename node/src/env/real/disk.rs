@@ -38,8 +38,12 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(create).truncate(false).open(self.place(path)?)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .open(self.place(path)?)?;
         Ok(Box::new(RealFile(file)))
     }
 
