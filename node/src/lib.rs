@@ -5,3 +5,4 @@ pub mod engine;
 pub mod env;
 pub mod peer;
 pub mod registry;
+pub mod store;

@@ -62,7 +62,7 @@ impl Engine {
     /// Starts serving the cluster from an opened store. Reads the stored layout, so that a node which comes back while
     /// the registry is away serves at once. Errors when that cannot be read.
     pub fn start(parts: EngineParts) -> io::Result<Self> {
-        let EngineParts { env, cluster, entry, store, registry, bootstrap_nodes, replication } = parts;
+        let EngineParts { env, cluster, store, registry, bootstrap_nodes, replication } = parts;
         let me = store.node_id();
         let stored = stored_view(&*env.disk)?;
         let links = Links::new(env.clone(), cluster.clone(), me);
@@ -70,7 +70,6 @@ impl Engine {
             me,
             env,
             cluster,
-            entry,
             store,
             registry,
             bootstrap_nodes,
@@ -87,7 +86,10 @@ impl Engine {
             tasks: Mutex::new(Vec::new()),
         });
         if let Some(view) = stored {
-            tracing::info!(layout = view.layout.version, "serving with the stored layout until the registry answers");
+            tracing::info!(
+                layout = view.layout.version,
+                "serving with the stored layout until the registry answers"
+            );
             inner.set_view(view);
         }
         inner.start_duties();
@@ -165,7 +167,9 @@ impl Engine {
 
     /// The replicas of a name's partition, preferred leader first.
     pub fn replicas(&self, name: &ObjectName) -> Vec<NodeId> {
-        self.inner.view().map_or_else(Vec::new, |view| view.layout.partition(name.partition()).replicas.clone())
+        self.inner
+            .view()
+            .map_or_else(Vec::new, |view| view.layout.partition(name.partition()).replicas.clone())
     }
 
     /// What `Cluster.Topology` answers; `None` until there is a layout.

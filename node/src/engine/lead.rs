@@ -149,11 +149,7 @@ impl Inner {
         self.perform_all(partition, effects);
     }
 
-    fn step(
-        &self,
-        partition: Partition,
-        event: impl FnOnce(&mut Leader, &mut Vec<Effect>),
-    ) -> Vec<Effect> {
+    fn step(&self, partition: Partition, event: impl FnOnce(&mut Leader, &mut Vec<Effect>)) -> Vec<Effect> {
         let mut effects = Vec::new();
         let here = &self.partitions[partition.index()];
         let mut locked = here.cell.lock();
@@ -183,9 +179,7 @@ impl Inner {
                 let op = ReplicaOp::Learn { name: name.clone(), term, with_body };
                 self.submit(op, move |answer| {
                     let reply = match answer {
-                        Ok(ReplicaAnswer::Learned(holds)) => {
-                            LearnReply::Holds(holds)
-                        }
+                        Ok(ReplicaAnswer::Learned(holds)) => LearnReply::Holds(holds),
                         Ok(ReplicaAnswer::Refused(higher)) => LearnReply::Refused(higher),
                         _ => return,
                     };

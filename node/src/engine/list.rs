@@ -54,7 +54,9 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Option<Listing>, Error> {
         let mut answering = vec![self.me];
-        answering.extend(view.layout.nodes.keys().filter(|node| **node != self.me && self.links.is_healthy(**node)));
+        answering.extend(
+            view.layout.nodes.keys().filter(|node| **node != self.me && self.links.is_healthy(**node)),
+        );
         let (mut merge, mut effects) = ListMerge::begin(query.clone(), &view.layout, &answering);
         // Bounded by the merge itself: one page for each node and a few resolves at a time.
         let (sender, mut receiver) = mpsc::unbounded_channel();
@@ -106,7 +108,8 @@ impl Inner {
             layout_version: view.layout.version,
         };
         if node == self.me {
-            let page = self.list_here(&list).map_err(|error| tracing::error!(%error, "own keys cannot be listed"));
+            let page =
+                self.list_here(&list).map_err(|error| tracing::error!(%error, "own keys cannot be listed"));
             // The receiver lives as long as the listing.
             drop(sender.send(Event::Page(node, page)));
             return;

@@ -35,7 +35,7 @@ pub use view::ClusterView;
 
 use crate::env::Env;
 use crate::peer::Links;
-use crate::registry::{NodeEntry, Registry};
+use crate::registry::Registry;
 use crate::store::{ReplicaAnswer, ReplicaOp, Store, StoreError};
 use lead::PartitionCell;
 
@@ -50,8 +50,6 @@ pub struct EngineParts {
     pub env: Env,
     /// The cluster's name.
     pub cluster: String,
-    /// This node's registration.
-    pub entry: NodeEntry,
     /// The opened store.
     pub store: Store,
     /// The registry, started.
@@ -72,7 +70,6 @@ pub(super) struct Inner {
     me: NodeId,
     env: Env,
     cluster: String,
-    entry: NodeEntry,
     store: Store,
     registry: Registry,
     bootstrap_nodes: usize,

@@ -33,7 +33,8 @@ impl PeerHandler for Engine {
                 Ok(ReadAsk::Later(op)) => inner.submit(op, move |answer| reply(learn_reply(answer))),
                 Err(error) => reply(Reply::Error((&error).into())),
             },
-            Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record) {
+            Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record)
+            {
                 Ok((name, ballot, record)) => {
                     let op = ReplicaOp::Accept { name, ballot, record: Arc::new(record) };
                     inner.submit(op, move |answer| reply(accept_reply(answer)));
@@ -67,6 +68,7 @@ impl PeerHandler for Engine {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way out")]
 enum ReadAsk {
     Now(v1::ReadReply),
     Later(ReplicaOp),
@@ -85,12 +87,13 @@ impl Inner {
         let partitions: Vec<_> = items.iter().map(|(partition, _)| u32::from(partition.number())).collect();
         let ops = items.into_iter().map(|(partition, term)| ReplicaOp::Prepare { partition, term });
         self.store.try_submit(ops.collect(), move |answers| {
-            let promised = partitions.into_iter().zip(answers).filter_map(|(partition, answer)| match answer {
-                Ok(ReplicaAnswer::Promised(term)) => {
-                    Some(v1::prepare_reply::Item { partition, promised: Some(term.into()) })
-                }
-                _ => None,
-            });
+            let promised =
+                partitions.into_iter().zip(answers).filter_map(|(partition, answer)| match answer {
+                    Ok(ReplicaAnswer::Promised(term)) => {
+                        Some(v1::prepare_reply::Item { partition, promised: Some(term.into()) })
+                    }
+                    _ => None,
+                });
             reply(Reply::Prepare(v1::PrepareReply { items: promised.collect() }));
         });
     }
@@ -158,11 +161,9 @@ fn stored_op(
 
 fn read_reply(holds: Option<(Ballot, &Record)>) -> v1::ReadReply {
     match holds {
-        Some((ballot, record)) => v1::ReadReply {
-            refused: None,
-            accepted: Some(ballot.into()),
-            record: Some(record.into()),
-        },
+        Some((ballot, record)) => {
+            v1::ReadReply { refused: None, accepted: Some(ballot.into()), record: Some(record.into()) }
+        }
         None => v1::ReadReply::default(),
     }
 }
