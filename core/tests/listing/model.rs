@@ -71,11 +71,11 @@ fn any_case() -> impl Strategy<Value = Case> {
     (
         1..7_usize,
         prop::collection::vec((any::<usize>(), 1..6_usize), 1..6),
-        prop::collection::btree_map(name, plan, 0..24),
+        prop::collection::btree_map(name, plan, 0..40),
         prop_oneof![2 => Just(""), 1 => Just("a"), 1 => Just("a/"), 1 => Just("é")],
         prop_oneof![1 => Just(None), 1 => Just(Some("/")), 1 => Just(Some("b")), 1 => Just(Some("a/"))],
-        1..8_usize,
-        prop::collection::vec(any::<u8>(), 0..200),
+        prop_oneof![3 => 1..8_usize, 1 => 8..40_usize],
+        prop::collection::vec(any::<u8>(), 0..300),
     )
         .prop_map(|(nodes, quorums, keys, prefix, delimiter, limit, choices)| Case {
             nodes,
