@@ -223,7 +223,7 @@ fn run_page(case: &Case, world: &mut World, after: Option<&str>, choices: &mut C
         match choice % 16 {
             15 => world.spread(choice / 16),
             14 => effects = merge.on_node_slow(answering[choice / 16 % answering.len()]),
-            13 if choices.next() % 4 == 0 => {
+            13 if choices.next().is_multiple_of(4) => {
                 let node = answering[choice / 16 % answering.len()];
                 world.failed.insert(node);
                 outstanding
