@@ -316,6 +316,7 @@ proptest! {
         let mut choices = Choices(case.choices.clone().into_iter());
         let mut pages = Vec::<Listing>::new();
         loop {
+            prop_assert!(pages.len() <= case.keys.len() + 1, "pages without end");
             let after = pages.last().and_then(|page| page.next_after.clone());
             match run_page(&case, &mut world, after.as_deref(), &mut choices) {
                 Some(page) => pages.push(page),
