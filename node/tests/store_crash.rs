@@ -18,7 +18,7 @@ use node::store::{ReplicaAnswer, ReplicaOp, ScanStart, Store, StoreError, StoreO
 use parking_lot::Mutex;
 use store_fixture::{accept, install, name, options, record, term};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 40;
 const LIVES: u64 = 6;
 const KEYS: u64 = 12;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crash_disk::{CrashDisk, Random};
 use node::env::Blocking;
 use node::store::{OpenError, ReplicaAnswer, ReplicaOp, Store, StoreError, StoreOptions};
-use store_fixture::{accept, assert_holds, ballot, name, object, options, record, stored, term};
+use store_fixture::{accept, assert_holds, ballot, name, object, options, stored, term};
 
 const WAL_1: &str = "wal/0000000000000001.log";
 const WAL_2: &str = "wal/0000000000000002.log";
@@ -303,5 +303,4 @@ async fn a_value_that_rots_is_an_error_and_counted() {
     assert!(matches!(store.apply(accept("k", ballot(1, 2))).await, Err(StoreError::Integrity(_))));
     assert_eq!(store.stats().integrity_errors, 3);
     assert_eq!(store.failed(), None);
-    let _ = record(&name("k"), ballot(1, 1));
 }

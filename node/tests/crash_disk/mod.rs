@@ -2,7 +2,7 @@
 //!
 //! It also fills up, and fails a chosen sync. Small on purpose: the simulator's disk does more.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! Names, ballots and records for the store's tests. A record's content follows from its key and ballot, so that a
 //! check needs no memory of what was written.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses its part")]
 
 use std::sync::Arc;
 use std::time::Duration;
