@@ -3,6 +3,8 @@
 //! Source: DESIGN's "durable before it is spoken of". Each seed is a sequence of lives on one disk, each ended by a
 //! power loss at a random call to the disk, in which any part of what was not synced survives.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod crash_disk;
 mod store_fixture;
 
@@ -38,7 +40,7 @@ impl Answered {
     fn on_answer(&mut self, asked: &ReplicaOp, answer: &ReplicaAnswer) {
         match (asked, answer) {
             (ReplicaOp::Prepare { partition, .. }, ReplicaAnswer::Promised(term)) => {
-                self.on_promise(*partition, *term)
+                self.on_promise(*partition, *term);
             }
             (ReplicaOp::Learn { name, term, .. }, ReplicaAnswer::Learned(found)) => {
                 self.on_promise(name.partition(), *term);
@@ -200,7 +202,7 @@ fn without_fsync_a_killed_process_loses_nothing() {
             let store = Store::open(&disk.env(life, Blocking::InPlace), options()).await.unwrap();
             if life > 0 {
                 (0..30).for_each(|key| {
-                    store_fixture::assert_holds(&store, &format!("k{key}"), store_fixture::ballot(life, 1))
+                    store_fixture::assert_holds(&store, &format!("k{key}"), store_fixture::ballot(life, 1));
                 });
             }
             for key in 0..30 {

@@ -1,5 +1,7 @@
 //! Full disks, failing syncs, torn and damaged logs, wrong folders: each ends in the right answer or a named error.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod crash_disk;
 mod store_fixture;
 

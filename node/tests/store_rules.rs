@@ -1,5 +1,7 @@
 //! What the store answers, and that it shows only what is durable; on the real disk with threads, and in place.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod crash_disk;
 mod store_fixture;
 
