@@ -3,4 +3,6 @@
 
 pub mod engine;
 pub mod env;
+pub mod peer;
 pub mod registry;
+pub mod store;
