@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status};
 /// What a node does with requests to `Objects`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Carries them out.
     None,
     /// Never answers, and does nothing.
@@ -49,11 +49,11 @@ struct Stored {
 
 /// The one truth behind all nodes.
 #[derive(Default)]
-pub struct Truth {
+pub(crate) struct Truth {
     keys: BTreeMap<(String, String), Stored>,
     seq: u64,
     /// Mutations that took effect.
-    pub applied: usize,
+    pub(crate) applied: usize,
 }
 
 struct Node {
@@ -63,14 +63,14 @@ struct Node {
 }
 
 /// Three nodes.
-pub struct FaultyCluster {
+pub(crate) struct FaultyCluster {
     nodes: Vec<Arc<Node>>,
     runtimes: Vec<Option<Runtime>>,
-    pub truth: Arc<Mutex<Truth>>,
+    pub(crate) truth: Arc<Mutex<Truth>>,
 }
 
 impl FaultyCluster {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let truth = Arc::new(Mutex::new(Truth::default()));
         let listeners: Vec<_> = (0..3)
             .map(|_| {
@@ -98,27 +98,27 @@ impl FaultyCluster {
         Self { nodes, runtimes, truth }
     }
 
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.url.clone()).collect()
     }
 
-    pub fn set(&self, node: usize, fault: Fault) {
+    pub(crate) fn set(&self, node: usize, fault: Fault) {
         self.nodes[node].fault.store(fault as u8, Ordering::SeqCst);
     }
 
-    pub fn set_all(&self, fault: Fault) {
+    pub(crate) fn set_all(&self, fault: Fault) {
         (0..3).for_each(|node| self.set(node, fault));
     }
 
     /// As `kill -9`: its connections break, new ones are refused.
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         let runtime = self.runtimes[node].take().expect("killed once");
         // Waits until its sockets are closed: on a thread of its own, as a runtime must not wait within another.
         let closed = std::thread::spawn(move || runtime.shutdown_timeout(std::time::Duration::from_secs(5)));
         closed.join().unwrap();
     }
 
-    pub fn requests(&self, node: usize) -> usize {
+    pub(crate) fn requests(&self, node: usize) -> usize {
         self.nodes[node].requests.load(Ordering::SeqCst)
     }
 }
