@@ -3,4 +3,8 @@
 
 pub mod engine;
 pub mod env;
+pub mod http;
+pub mod metrics;
+pub mod page;
 pub mod peer;
+pub mod service;

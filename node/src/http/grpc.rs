@@ -60,7 +60,7 @@ impl Dialect {
 }
 
 /// Passes a request to `service`, whose messages may have `limit` bytes.
-pub(super) async fn call<S>(mut service: S, mut request: Request<Incoming>, limit: usize) -> Response<Body>
+pub(super) async fn call<S>(service: S, mut request: Request<Incoming>, limit: usize) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -93,23 +93,11 @@ where
         Err(response) => return response,
     };
     let result = match dialect {
-        Dialect::Native => service.ready().await.map(drop).map(|()| service.call(request)),
-        Dialect::Web | Dialect::WebText => {
-            let mut web = GrpcWebLayer::new().layer(service);
-            return match web.ready().await {
-                Ok(web) => match web.call(request).await {
-                    Ok(response) => retype(response, dialect, limit),
-                    Err(never) => match never {},
-                },
-                Err(never) => match never {},
-            };
-        }
+        Dialect::Native => service.oneshot(request).await,
+        Dialect::Web | Dialect::WebText => GrpcWebLayer::new().layer(service).oneshot(request).await,
     };
     match result {
-        Ok(future) => match future.await {
-            Ok(response) => retype(response, dialect, limit),
-            Err(never) => match never {},
-        },
+        Ok(response) => retype(response, dialect, limit),
         Err(never) => match never {},
     }
 }

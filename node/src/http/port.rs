@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tower::Service;
+use tower::{Layer as _, Service};
 use tower_http::cors::{AllowHeaders, AllowMethods, Any, Cors, CorsLayer, ExposeHeaders};
 
 use super::body::{MANY_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, read_pieces};
@@ -76,7 +76,7 @@ impl<O: Operations> ClientPort<O> {
             store_check,
         };
         let sorter = Sorter { parts: Arc::new(parts) };
-        let cors = Cors::new(sorter.clone()).with_layer(cors_layer());
+        let cors = cors_layer().layer(sorter.clone());
         Self { sorter, cors }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_core::condition::Condition;
 use holdfast_core::error::{Code, Error, Invalid};
-use holdfast_core::ids::ObjectName;
+use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::record::{BODY_BYTES_MAX, CONTENT_TYPE_DEFAULT};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
@@ -50,7 +50,8 @@ pub(super) async fn put<O: Operations>(
     };
     let Checked { op, condition, content_type, metadata, hash } = checked?;
     let object = new_object(content_type, metadata, body, hash.as_ref().map(<[u8; 32]>::as_slice))?;
-    let put = Put { name, op, condition, object };
+    // One that names its operation does so to be able to try again.
+    let put = Put { name, op, retry: op.is_some(), condition, object };
     let record = writer.put(put, Instant::now() + DEADLINE_DEFAULT).await?;
     // Whether there was an object before is known only where the condition says so.
     let created = condition == Condition::IfAbsent;
@@ -79,7 +80,7 @@ pub(super) async fn delete<O: Operations>(
 
 /// What a put's headers say.
 struct Checked {
-    op: Option<holdfast_core::ids::OpId>,
+    op: Option<OpId>,
     condition: Condition,
     content_type: String,
     metadata: BTreeMap<String, String>,
@@ -107,12 +108,12 @@ fn check(headers: &HeaderMap, name: &ObjectName) -> Result<Checked, Error> {
     })
 }
 
-fn op_id(headers: &HeaderMap) -> Result<Option<holdfast_core::ids::OpId>, Error> {
+fn op_id(headers: &HeaderMap) -> Result<Option<OpId>, Error> {
     let Some(value) = headers.get(OP_ID) else {
         return Ok(None);
     };
     let text = value.to_str().map_err(|_| Invalid::new("x-holdfast-op-id must be 32 hex digits"))?;
-    let op: holdfast_core::ids::OpId = text.parse()?;
+    let op: OpId = text.parse()?;
     crate::service::op_id(&op.to_bytes())
 }
 

@@ -7,7 +7,7 @@ use holdfast_core::error::{Code, Error};
 use holdfast_proto::v1;
 use tokio::time::Instant;
 
-use super::{ObjectsService, Operations, error_detail};
+use super::{ObjectsService, Operations};
 
 /// Most operations of one request.
 pub const MANY_ENTRIES_MAX: usize = 1000;
@@ -35,7 +35,7 @@ pub(super) async fn put_many<O: Operations>(
         .map(|put| async move {
             let kind = match service.put_one(put, deadline).await {
                 Ok(info) => Kind::Info(info),
-                Err(error) => Kind::Error(error_detail(&error)),
+                Err(error) => Kind::Error((&error).into()),
             };
             wire::Result { result: Some(kind) }
         })
@@ -60,7 +60,7 @@ pub(super) async fn get_many<O: Operations>(
         .map(|get| async move {
             let kind = match service.get_one(get, deadline).await.and_then(|object| fit(object, room)) {
                 Ok(object) => Kind::Object(object),
-                Err(error) => Kind::Error(error_detail(&error)),
+                Err(error) => Kind::Error((&error).into()),
             };
             wire::Result { result: Some(kind) }
         })

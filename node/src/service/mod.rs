@@ -18,7 +18,8 @@ pub use objects::ObjectsService;
 pub use operations::Operations;
 pub use page_token::{PAGE_TOKEN_BYTES_MAX, decode_page_token, encode_page_token};
 pub use request::{LIST_PAGE_MAX, PREFIX_BYTES_MAX, Put, check_hash, list_query, object_info};
-pub use status::{error_detail, grpc_code, http_status, to_status};
+pub use status::{grpc_code, http_status, to_status};
 
 pub(crate) use objects::Writer;
-pub(crate) use request::{ByteSpan, span_of};
+pub(crate) use objects::slice_body;
+pub(crate) use request::{ByteSpan, NOT_FOUND, body_too_large, new_object, op_id, span_of};

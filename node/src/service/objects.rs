@@ -8,6 +8,7 @@ use holdfast_core::error::{Code, Error};
 use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::record::Record;
 use holdfast_core::term::Version;
+use holdfast_proto::convert::condition_from_wire;
 use holdfast_proto::v1;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -16,6 +17,7 @@ use super::request::{self, ByteSpan, Put, object_info, object_of, span_of};
 use super::{Operations, deadline_of, encode_page_token, many, to_status};
 use crate::env::Ambient;
 use crate::engine::{NewObject, OutcomeAnswer};
+use crate::metrics::Metrics;
 
 /// Attempts with a fresh op id for a client that sent none, when a key's history has moved past the node's clock.
 const OWN_OP_ATTEMPTS_MAX: u32 = 3;
@@ -30,7 +32,7 @@ pub(crate) struct Writer<O> {
 impl<O: Operations> Writer<O> {
     /// Writes an object; the new record's head.
     pub(crate) async fn put(&self, put: Put, deadline: Instant) -> Result<Record, Error> {
-        let Put { name, op, condition, object } = put;
+        let Put { name, op, retry: _, condition, object } = put;
         if let Some(op) = op {
             return self.operations.put(name, op, condition, object, deadline).await;
         }
@@ -80,13 +82,14 @@ impl<O: Operations> Writer<O> {
 /// `Objects`, on top of the engine. Cheap to clone.
 #[derive(Clone)]
 pub struct ObjectsService<O> {
-    pub(super) writer: Writer<O>,
+    pub(crate) writer: Writer<O>,
+    metrics: Metrics,
 }
 
 impl<O: Operations> ObjectsService<O> {
     /// Over `operations`, with op ids for clients that send none from `ambient`.
-    pub fn new(operations: O, ambient: Arc<dyn Ambient>) -> Self {
-        Self { writer: Writer { operations, ambient } }
+    pub fn new(operations: O, ambient: Arc<dyn Ambient>, metrics: Metrics) -> Self {
+        Self { writer: Writer { operations, ambient }, metrics }
     }
 
     pub(super) fn operations(&self) -> &O {
@@ -98,6 +101,7 @@ impl<O: Operations> ObjectsService<O> {
         request: v1::PutRequest,
         deadline: Instant,
     ) -> Result<v1::ObjectInfo, Error> {
+        self.metrics.count_bytes_in(request.body.len());
         let put = Put::from_wire(request)?;
         let key = put.name.key.clone();
         let record = self.writer.put(put, deadline).await?;
@@ -125,6 +129,7 @@ impl<O: Operations> ObjectsService<O> {
         let span = span_of(span, object.size)?;
         let offset = span.start;
         let body = slice_body(object.body.as_ref(), span)?;
+        self.metrics.count_bytes_out(body.len());
         Ok(v1::GetResponse { info, not_modified: false, offset, body })
     }
 
@@ -213,7 +218,7 @@ impl<O: Operations> v1::objects_server::Objects for ObjectsService<O> {
             async {
                 let name = ObjectName::new(&request.bucket, &request.key)?;
                 let op = request::op_id(&request.op_id)?;
-                let condition = request::condition(request.condition.as_ref())?;
+                let condition = condition_from_wire(request.condition.as_ref())?;
                 let deleted = self.writer.delete(name, op, condition, deadline).await?;
                 Ok(v1::DeleteResponse { deleted })
             }

@@ -10,6 +10,7 @@ use holdfast_core::record::{
     BODY_BYTES_MAX, CONTENT_TYPE_DEFAULT, Object, Record, check_content_type, check_metadata,
 };
 use holdfast_core::term::Version;
+use holdfast_proto::convert::condition_from_wire;
 use holdfast_proto::v1;
 
 use super::page_token::decode_page_token;
@@ -30,6 +31,8 @@ pub struct Put {
     pub name: ObjectName,
     /// `None`: the client sent none, so it cannot retry, and the node makes one.
     pub op: Option<OpId>,
+    /// An earlier try with this op id may still be on its way.
+    pub retry: bool,
     /// What must hold.
     pub condition: Condition,
     /// What to write.
@@ -41,10 +44,10 @@ impl Put {
     pub fn from_wire(request: v1::PutRequest) -> Result<Self, Error> {
         let name = ObjectName::new(&request.bucket, &request.key)?;
         let op = op_id(&request.op_id)?;
-        let condition = condition(request.condition.as_ref())?;
+        let condition = condition_from_wire(request.condition.as_ref())?;
         let hash = (!request.hash.is_empty()).then_some(&request.hash[..]);
         let object = new_object(request.content_type, request.metadata, request.body, hash)?;
-        Ok(Self { name, op, condition, object })
+        Ok(Self { name, op, retry: request.retry, condition, object })
     }
 }
 
@@ -99,27 +102,6 @@ pub(crate) fn op_id(bytes: &[u8]) -> Result<Option<OpId>, Error> {
         return Err(Invalid::new("the op id is not a UUIDv7: its time lies after the year 2200").into());
     }
     Ok(Some(op))
-}
-
-/// Checks a condition; an absent one is "always", an unknown one an error.
-pub(crate) fn condition(condition: Option<&v1::Condition>) -> Result<Condition, Error> {
-    use v1::condition::Kind;
-    let Some(condition) = condition else {
-        return Ok(Condition::Always);
-    };
-    let kind = Kind::try_from(condition.kind).unwrap_or(Kind::Unspecified);
-    if kind != Kind::IfVersion && !condition.version.is_empty() {
-        return Err(Invalid::new("a condition's version goes with KIND_IF_VERSION only").into());
-    }
-    match kind {
-        Kind::IfAbsent => Ok(Condition::IfAbsent),
-        Kind::IfPresent => Ok(Condition::IfPresent),
-        Kind::IfVersion => Ok(Condition::IfVersion(condition.version.parse()?)),
-        Kind::Unspecified => Err(Error::owned(
-            Code::Invalid,
-            format!("condition kind {} is unknown: leave the condition out for none", condition.kind),
-        )),
-    }
 }
 
 /// Which bytes of a body are asked for.
@@ -238,18 +220,6 @@ mod tests {
     }
 
     #[test]
-    fn unknown_conditions_are_never_always() {
-        let wire = |kind, version: &str| v1::Condition { kind, version: version.to_owned() };
-        assert_eq!(condition(None), Ok(Condition::Always));
-        assert_eq!(condition(Some(&wire(1, ""))), Ok(Condition::IfAbsent));
-        assert_eq!(condition(Some(&wire(2, ""))), Ok(Condition::IfPresent));
-        assert!(condition(Some(&wire(3, "1-1-1-a"))).is_ok());
-        for (kind, version) in [(0, ""), (4, ""), (-1, ""), (1, "1-1-1-a"), (3, ""), (3, "1-1-1")] {
-            assert_eq!(condition(Some(&wire(kind, version))).unwrap_err().code, Code::Invalid, "{kind}");
-        }
-    }
-
-    #[test]
     fn puts_are_checked() {
         let good = v1::PutRequest {
             bucket: "b".to_owned(),
@@ -272,6 +242,9 @@ mod tests {
         assert_eq!(code(&|r| r.key = "k".repeat(1025)), Code::Invalid);
         assert_eq!(code(&|r| r.op_id = Bytes::from_static(b"short")), Code::Invalid);
         assert_eq!(code(&|r| r.op_id = Bytes::from_static(&[0xff; 16])), Code::Invalid);
+        let unknown = v1::Condition { kind: 7, version: String::new() };
+        assert_eq!(code(&|r| r.condition = Some(unknown.clone())), Code::Invalid);
+        assert_eq!(code(&|r| r.condition = Some(v1::Condition::default())), Code::Invalid);
         assert_eq!(code(&|r| r.content_type = "a\nb".to_owned()), Code::Invalid);
         assert_eq!(code(&|r| drop(r.metadata.insert("A".to_owned(), String::new()))), Code::Invalid);
         assert_eq!(code(&|r| r.hash = Bytes::from_static(&[0; 31])), Code::Invalid);

@@ -1,4 +1,4 @@
-//! The one place where errors get their gRPC status, their HTTP status and their wire form.
+//! The one place where errors get their gRPC status and their HTTP status.
 
 use bytes::Bytes;
 use holdfast_core::error::{Code, Error};
@@ -40,7 +40,7 @@ pub fn grpc_code(code: &Code) -> tonic::Code {
         Code::Unavailable => tonic::Code::Unavailable,
         Code::Timeout => tonic::Code::DeadlineExceeded,
         Code::OutcomeUnknown => tonic::Code::Unknown,
-        Code::StaleOpId(_) => tonic::Code::Aborted,
+        Code::StaleOpId(_) | Code::Fenced => tonic::Code::Aborted,
         Code::Overloaded | Code::DiskFull => tonic::Code::ResourceExhausted,
         Code::Integrity => tonic::Code::DataLoss,
         Code::Internal => tonic::Code::Internal,
@@ -59,27 +59,11 @@ pub fn http_status(code: &Code) -> StatusCode {
         Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
         // Not 5xx-and-retry-blindly by accident: 502 says that what lies behind did not say what became of it.
         Code::OutcomeUnknown => StatusCode::BAD_GATEWAY,
-        Code::StaleOpId(_) => StatusCode::CONFLICT,
+        Code::StaleOpId(_) | Code::Fenced => StatusCode::CONFLICT,
         Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         Code::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         Code::Integrity | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
-}
-
-/// The error on the wire.
-pub fn error_detail(error: &Error) -> ErrorDetail {
-    let mut detail = ErrorDetail {
-        code: error.code.name().to_owned(),
-        message: error.message.to_string(),
-        ..ErrorDetail::default()
-    };
-    match &error.code {
-        Code::ConditionFailed(Some(version)) => detail.current_version = version.to_text(),
-        Code::StaleOpId(floor) => detail.op_id_floor = Bytes::copy_from_slice(&floor.to_bytes()),
-        Code::TooLarge(limit) => detail.limit = *limit,
-        _ => {}
-    }
-    detail
 }
 
 /// The gRPC status of an error, with the [`ErrorDetail`] in its details.
@@ -90,7 +74,7 @@ pub fn to_status(error: &Error) -> Status {
         message: error.message.to_string(),
         details: vec![AnyDetail {
             type_url: DETAIL_TYPE_URL.to_owned(),
-            value: error_detail(error).encode_to_vec().into(),
+            value: ErrorDetail::from(error).encode_to_vec().into(),
         }],
     };
     Status::with_details(code, error.message.clone(), details.encode_to_vec().into())
@@ -99,7 +83,6 @@ pub fn to_status(error: &Error) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_core::ids::OpId;
 
     #[test]
     fn details_hold_the_code_and_its_data() {
@@ -109,8 +92,5 @@ mod tests {
         assert_eq!((rpc.code, rpc.message.as_str()), (11, "too big"));
         let detail = ErrorDetail::decode(rpc.details[0].value.clone()).unwrap();
         assert_eq!((detail.code.as_str(), detail.limit), ("too-large", 7));
-
-        let stale = error_detail(&Error::new(Code::StaleOpId(OpId(9)), "stale"));
-        assert_eq!(stale.op_id_floor.as_ref(), OpId(9).to_bytes());
     }
 }
