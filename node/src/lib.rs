@@ -11,3 +11,4 @@ pub mod page;
 pub mod peer;
 pub mod registry;
 pub mod service;
+pub mod store;
