@@ -36,8 +36,7 @@ pub(super) async fn list<O: Operations>(
             }
         }
     }
-    let query =
-        list_query(bucket.as_str(), prefix.clone(), delimiter.clone(), &page_token, page_size)?;
+    let query = list_query(bucket.as_str(), &prefix, &delimiter, &page_token, page_size)?;
     let page = operations.list(query, Instant::now() + DEADLINE_DEFAULT).await?;
     let objects: Vec<_> = page
         .objects

@@ -71,7 +71,7 @@ pub(super) async fn delete<O: Operations>(
 ) -> Result<Response<Body>, Error> {
     let condition = mutation_condition(&parts.headers)?;
     let op = op_id(&parts.headers)?;
-    if writer.delete(name, op, condition, Instant::now() + DEADLINE_DEFAULT).await? {
+    if writer.delete(name, op, condition, op.is_some(), Instant::now() + DEADLINE_DEFAULT).await? {
         Ok(reply::empty(StatusCode::NO_CONTENT))
     } else {
         Err(Error::new(Code::NotFound, "there is no such object: nothing was deleted"))

@@ -17,7 +17,7 @@ pub use many::{MANY_BODY_BYTES_MAX, MANY_CONCURRENT_MAX, MANY_ENTRIES_MAX};
 pub use objects::ObjectsService;
 pub use operations::Operations;
 pub use page_token::{PAGE_TOKEN_BYTES_MAX, decode_page_token, encode_page_token};
-pub use request::{LIST_PAGE_MAX, PREFIX_BYTES_MAX, Put, check_hash, list_query, object_info};
+pub use request::{Put, check_hash, list_query, object_info};
 pub use status::{grpc_code, http_status, to_status};
 
 pub(crate) use objects::Writer;

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::request::{self, ByteSpan, Put, object_info, object_of, span_of};
 use super::{Operations, deadline_of, encode_page_token, many, to_status};
 use crate::env::Ambient;
-use crate::engine::{NewObject, OutcomeAnswer};
+use crate::engine::{Mutation, OutcomeAnswer};
 use crate::metrics::Metrics;
 
 /// Attempts with a fresh op id for a client that sent none, when a key's history has moved past the node's clock.
@@ -32,13 +32,13 @@ pub(crate) struct Writer<O> {
 impl<O: Operations> Writer<O> {
     /// Writes an object; the new record's head.
     pub(crate) async fn put(&self, put: Put, deadline: Instant) -> Result<Record, Error> {
-        let Put { name, op, retry: _, condition, object } = put;
+        let Put { name, op, retry, condition, object } = put;
         if let Some(op) = op {
-            return self.operations.put(name, op, condition, object, deadline).await;
+            return self.operations.put(name, Mutation { op, condition, retry }, object, deadline).await;
         }
         self.with_own_op(|op| {
-            let (name, object): (ObjectName, NewObject) = (name.clone(), object.clone());
-            self.operations.put(name, op, condition, object, deadline)
+            let mutation = Mutation { op, condition, retry: false };
+            self.operations.put(name.clone(), mutation, object.clone(), deadline)
         })
         .await
     }
@@ -49,12 +49,17 @@ impl<O: Operations> Writer<O> {
         name: ObjectName,
         op: Option<OpId>,
         condition: Condition,
+        retry: bool,
         deadline: Instant,
     ) -> Result<bool, Error> {
         if let Some(op) = op {
-            return self.operations.delete(name, op, condition, deadline).await;
+            return self.operations.delete(name, Mutation { op, condition, retry }, deadline).await;
         }
-        self.with_own_op(|op| self.operations.delete(name.clone(), op, condition, deadline)).await
+        self.with_own_op(|op| {
+            let mutation = Mutation { op, condition, retry: false };
+            self.operations.delete(name.clone(), mutation, deadline)
+        })
+        .await
     }
 
     /// "Stale" says that this attempt did nothing, so one who sent an op id only once may take a larger one.
@@ -139,8 +144,7 @@ impl<O: Operations> ObjectsService<O> {
         deadline: Instant,
     ) -> Result<v1::ListResponse, Error> {
         let v1::ListRequest { bucket, prefix, delimiter, page_token, page_size } = request;
-        let query =
-            request::list_query(&bucket, prefix.clone(), delimiter.clone(), &page_token, page_size)?;
+        let query = request::list_query(&bucket, &prefix, &delimiter, &page_token, page_size)?;
         let page = self.operations().list(query, deadline).await?;
         Ok(v1::ListResponse {
             objects: page
@@ -219,7 +223,7 @@ impl<O: Operations> v1::objects_server::Objects for ObjectsService<O> {
                 let name = ObjectName::new(&request.bucket, &request.key)?;
                 let op = request::op_id(&request.op_id)?;
                 let condition = condition_from_wire(request.condition.as_ref())?;
-                let deleted = self.writer.delete(name, op, condition, deadline).await?;
+                let deleted = self.writer.delete(name, op, condition, request.retry, deadline).await?;
                 Ok(v1::DeleteResponse { deleted })
             }
             .await,

@@ -3,14 +3,14 @@
 
 use std::future::Future;
 
-use holdfast_core::condition::Condition;
 use holdfast_core::error::Error;
 use holdfast_core::ids::{NodeId, ObjectName, OpId};
+use holdfast_core::listing::{Listing, Query};
 use holdfast_core::record::Record;
 use holdfast_proto::v1;
 use tokio::time::Instant;
 
-use crate::engine::{Engine, ListPage, ListQuery, NewObject, OutcomeAnswer};
+use crate::engine::{Engine, Mutation, NewObject, OutcomeAnswer};
 
 /// The engine's operations. See [`Engine`] for what each does.
 pub trait Operations: Clone + Send + Sync + 'static {
@@ -18,8 +18,7 @@ pub trait Operations: Clone + Send + Sync + 'static {
     fn put(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        mutation: Mutation,
         object: NewObject,
         deadline: Instant,
     ) -> impl Future<Output = Result<Record, Error>> + Send;
@@ -28,8 +27,7 @@ pub trait Operations: Clone + Send + Sync + 'static {
     fn delete(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        mutation: Mutation,
         deadline: Instant,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
@@ -43,9 +41,9 @@ pub trait Operations: Clone + Send + Sync + 'static {
     /// See [`Engine::list`].
     fn list(
         &self,
-        query: ListQuery,
+        query: Query,
         deadline: Instant,
-    ) -> impl Future<Output = Result<ListPage, Error>> + Send;
+    ) -> impl Future<Output = Result<Listing, Error>> + Send;
 
     /// See [`Engine::outcome`].
     fn outcome(
@@ -72,22 +70,20 @@ impl Operations for Engine {
     async fn put(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        mutation: Mutation,
         object: NewObject,
         deadline: Instant,
     ) -> Result<Record, Error> {
-        Self::put(self, name, op, condition, object, deadline).await
+        Self::put(self, name, mutation, object, deadline).await
     }
 
     async fn delete(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        mutation: Mutation,
         deadline: Instant,
     ) -> Result<bool, Error> {
-        Self::delete(self, name, op, condition, deadline).await
+        Self::delete(self, name, mutation, deadline).await
     }
 
     async fn get(&self, name: ObjectName, deadline: Instant) -> Result<Record, Error> {
@@ -98,7 +94,7 @@ impl Operations for Engine {
         Self::head(self, name, deadline).await
     }
 
-    async fn list(&self, query: ListQuery, deadline: Instant) -> Result<ListPage, Error> {
+    async fn list(&self, query: Query, deadline: Instant) -> Result<Listing, Error> {
         Self::list(self, query, deadline).await
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use holdfast_core::condition::Condition;
 use holdfast_core::error::{Code, Error, Invalid};
-use holdfast_core::ids::{BucketName, KEY_BYTES_MAX, ObjectKey, ObjectName, OpId};
+use holdfast_core::ids::{BucketName, ObjectKey, ObjectName, OpId};
+use holdfast_core::listing::{LIST_LIMIT_MAX, Query};
 use holdfast_core::record::{
     BODY_BYTES_MAX, CONTENT_TYPE_DEFAULT, Object, Record, check_content_type, check_metadata,
 };
@@ -14,12 +15,8 @@ use holdfast_proto::convert::condition_from_wire;
 use holdfast_proto::v1;
 
 use super::page_token::decode_page_token;
-use crate::engine::{ListQuery, NewObject};
+use crate::engine::NewObject;
 
-/// Most objects and prefixes of one page (S3's limit); also what a page size of 0 means. A larger one is lowered.
-pub const LIST_PAGE_MAX: usize = 1000;
-/// Longest prefix and delimiter, in bytes: nothing longer can match a key.
-pub const PREFIX_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Unix milliseconds of the year 2200. An op id later than this is no UUIDv7 but random bits; let in, it would push
 /// its key's history so far ahead that honest op ids count as forgotten.
 const OP_ID_UNIX_MS_MAX: u64 = 7_258_118_400_000;
@@ -149,34 +146,28 @@ pub(crate) fn span_of(span: Option<ByteSpan>, size: u64) -> Result<std::ops::Ran
     }
 }
 
-/// Checks a listing's request.
+/// Checks a listing's request. A page size of 0, or one over [`LIST_LIMIT_MAX`], is [`LIST_LIMIT_MAX`].
 pub fn list_query(
     bucket: &str,
-    prefix: String,
-    delimiter: String,
+    prefix: &str,
+    delimiter: &str,
     page_token: &str,
     page_size: u32,
-) -> Result<ListQuery, Error> {
+) -> Result<Query, Error> {
     let bucket = BucketName::new(bucket)?;
-    for (text, what) in [(&prefix, "prefix"), (&delimiter, "delimiter")] {
-        if text.len() > PREFIX_BYTES_MAX {
-            return Err(Error::owned(Code::Invalid, format!("the {what} is longer than 1024 bytes")));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(Error::owned(Code::Invalid, format!("the {what} holds a control character")));
-        }
+    if prefix.chars().chain(delimiter.chars()).any(char::is_control) {
+        return Err(Invalid::new("the prefix or the delimiter holds a control character: no key does").into());
     }
-    let after = if page_token.is_empty() {
-        None
-    } else {
-        Some(decode_page_token(bucket.as_str(), &prefix, &delimiter, page_token)?)
+    let after = match page_token {
+        "" => None,
+        token => Some(decode_page_token(bucket.as_str(), prefix, delimiter, token)?),
     };
     let limit = match usize::try_from(page_size) {
-        Ok(size @ 1..LIST_PAGE_MAX) => size,
-        _ => LIST_PAGE_MAX,
+        Ok(size @ 1..LIST_LIMIT_MAX) => size,
+        _ => LIST_LIMIT_MAX,
     };
     let delimiter = (!delimiter.is_empty()).then_some(delimiter);
-    Ok(ListQuery { bucket, prefix, delimiter, after, limit })
+    Ok(Query::new(bucket, prefix, delimiter, after.as_deref(), limit)?)
 }
 
 /// An object's head on the wire.

@@ -101,12 +101,14 @@ impl Bed {
         tokio::time::timeout(PATIENCE, exchange).await.expect("no answer in time")
     }
 
-    /// Raw bytes out, whatever comes back until the other end closes or is silent.
-    pub async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+    /// Raw bytes out, whatever comes back until the other end closes. `end`: nothing more will come from here.
+    pub async fn raw(&self, bytes: &[u8], end: bool) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         // The other end may close before it has read everything.
         let _ = stream.write_all(bytes).await;
-        let _ = stream.shutdown().await;
+        if end {
+            let _ = stream.shutdown().await;
+        }
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
         let _ = read.expect("the port neither answers nor closes");

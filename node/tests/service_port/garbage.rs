@@ -40,7 +40,7 @@ fn raw_bytes() {
     let input = (line, proptest::collection::vec(any::<u8>(), 0..300));
     check(200, input, async |bed, (mut head, tail)| {
         head.extend_from_slice(&tail);
-        bed.raw(&head).await;
+        bed.raw(&head, true).await;
     });
 }
 
@@ -91,7 +91,7 @@ fn random_paths_and_headers() {
                     "{method} {prefix}{path} HTTP/1.1\r\nhost: n\r\ncontent-length: 0\r\nconnection: close\r\n\
                      range: bytes={range}\r\nif-none-match: {tags}\r\n\r\n"
                 );
-                let answer = bed.raw(raw.as_bytes()).await;
+                let answer = bed.raw(raw.as_bytes(), false).await;
                 assert!(answer.starts_with(b"HTTP/1."), "{raw}");
                 assert!(!answer.starts_with(b"HTTP/1.1 500"), "{raw}");
             }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use holdfast_core::condition::Condition;
 use holdfast_core::error::{Code, Error};
 use holdfast_core::history::History;
 use holdfast_core::ids::{NodeId, ObjectName, OpId};
+use holdfast_core::listing::{Listing, Query};
 use holdfast_core::record::{Object, Record, State};
 use holdfast_core::term::{Ballot, ConfigVersion, Term, Version};
 use holdfast_proto::v1;
-use node::engine::{ListPage, ListQuery, NewObject, OutcomeAnswer};
+use node::engine::{Mutation, NewObject, OutcomeAnswer};
 use node::service::Operations;
 use tokio::time::Instant;
 
@@ -73,8 +73,7 @@ impl Operations for Memory {
     async fn put(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        Mutation { op, condition, .. }: Mutation,
         object: NewObject,
         _deadline: Instant,
     ) -> Result<Record, Error> {
@@ -105,8 +104,7 @@ impl Operations for Memory {
     async fn delete(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        Mutation { op, condition, .. }: Mutation,
         _deadline: Instant,
     ) -> Result<bool, Error> {
         check_stale(&name, op)?;
@@ -134,16 +132,16 @@ impl Operations for Memory {
         self.get(name, deadline).await.map(|record| record.head())
     }
 
-    async fn list(&self, query: ListQuery, _deadline: Instant) -> Result<ListPage, Error> {
+    async fn list(&self, query: Query, _deadline: Instant) -> Result<Listing, Error> {
         let objects = self.objects.lock().unwrap();
-        let mut page = ListPage::default();
+        let mut page = Listing::default();
         let matching = objects.1.iter().filter(|(name, _)| {
-            name.bucket == query.bucket
-                && name.key.as_str().starts_with(&query.prefix)
-                && query.after.as_deref().is_none_or(|after| name.key.as_str() > after)
+            name.bucket == *query.bucket()
+                && name.key.as_str().starts_with(query.prefix())
+                && query.after().is_none_or(|after| name.key.as_str() > after)
         });
         for (name, record) in matching {
-            if page.objects.len() == query.limit {
+            if page.objects.len() == query.limit() {
                 page.next_after = page.objects.last().map(|(key, _, _)| key.as_str().to_owned());
                 break;
             }

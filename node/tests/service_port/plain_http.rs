@@ -147,12 +147,12 @@ async fn every_error_has_its_status() {
 #[tokio::test]
 async fn expect_continue() {
     let bed = Bed::start().await;
-    let head = "PUT /o/b/k HTTP/1.1\r\nhost: n\r\nexpect: 100-continue\r\ncontent-length: ";
-    let answer = bed.raw(format!("{head}5\r\n\r\nhello").as_bytes()).await;
+    let head = "PUT /o/b/k HTTP/1.1\r\nhost: n\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: ";
+    let answer = bed.raw(format!("{head}5\r\n\r\nhello").as_bytes(), false).await;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 100 ") && answer.contains("HTTP/1.1 200 "), "{answer}");
     // Refused before a byte of the body is sent.
-    let answer = bed.raw(format!("{head}50000000\r\n\r\n").as_bytes()).await;
+    let answer = bed.raw(format!("{head}50000000\r\n\r\n").as_bytes(), false).await;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
