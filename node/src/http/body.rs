@@ -10,6 +10,7 @@ use holdfast_core::error::{Code, Error};
 use holdfast_core::record::BODY_BYTES_MAX;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use crate::service::{MANY_BODY_BYTES_MAX, to_status};
@@ -30,20 +31,42 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 pub(super) type BodyError = Box<dyn StdError + Send + Sync>;
 
 /// A body that is given up when nothing arrives for [`IDLE_MAX`]. No timer is made while bytes are at hand.
-pub(super) struct Guarded<B> {
-    inner: B,
+///
+/// When it is dropped before its end (the request was refused early), the rest is read in the background and thrown
+/// away: a client that is still sending gets to see the answer instead of a reset.
+pub(super) struct Guarded<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+{
+    /// `None` once it has ended.
+    inner: Option<B>,
     idle: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> Guarded<B> {
+impl<B> Guarded<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+{
     pub(super) fn new(inner: B) -> Self {
-        Self { inner, idle: None }
+        Self { inner: Some(inner), idle: None }
+    }
+}
+
+impl<B> Drop for Guarded<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+{
+    fn drop(&mut self) {
+        let Some(rest) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(drain(rest, 0));
+        }
     }
 }
 
 impl<B> Body for Guarded<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BodyError>,
 {
     type Data = Bytes;
@@ -54,21 +77,26 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             this.idle = None;
+            if !matches!(frame, Some(Ok(_))) {
+                this.inner = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let idle = this.idle.get_or_insert_with(|| Box::pin(sleep(IDLE_MAX)));
         ready!(idle.as_mut().poll(cx));
+        this.inner = None;
         Poll::Ready(Some(Err(to_status(&stalled()).into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -89,7 +117,7 @@ pub(super) enum Unread {
 /// Reads a whole body, as the pieces that it came in. One over `limit` is read to its end and thrown away.
 pub(super) async fn read_pieces<B>(body: B, limit: usize) -> Result<Vec<Bytes>, Unread>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BodyError>,
 {
     if body.size_hint().lower() > DRAIN_BYTES_MAX {
@@ -105,7 +133,8 @@ where
             Some(rest) => left = rest,
             None => {
                 drop(pieces);
-                return Err(drain(body, (limit + data.len()) as u64).await);
+                let Some(rest) = body.inner.take() else { return Err(Unread::TooLarge) };
+                return Err(drain(rest, (limit + data.len()) as u64).await);
             }
         }
         if !data.is_empty() {
@@ -118,7 +147,7 @@ where
 /// As [`read_pieces`], in one piece.
 pub(super) async fn read_whole<B>(body: B, limit: usize) -> Result<Bytes, Unread>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BodyError>,
 {
     let mut pieces = read_pieces(body, limit).await?;
@@ -132,11 +161,10 @@ where
     Ok(whole.freeze())
 }
 
-/// Reads and throws away what is left.
-async fn drain<B>(mut body: Guarded<B>, mut seen: u64) -> Unread
+/// Reads and throws away what is left, after `seen` bytes.
+async fn drain<B>(mut body: B, mut seen: u64) -> Unread
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BodyError>,
 {
     let until = Instant::now() + DRAIN_TIME_MAX;
     loop {

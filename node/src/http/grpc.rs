@@ -1,7 +1,8 @@
 //! gRPC and grpc-web on the client port: what goes around the generated servers.
 //!
 //! On HTTP/1.1 (browsers without TLS) a request is read to its end before it is answered: a browser that is still
-//! sending when the server answers and closes sees a network error, not the answer. On HTTP/2 an early answer arrives.
+//! sending when the server answers and closes sees a network error, not the answer. On HTTP/2 an early answer arrives, and
+//! what is still on its way is read and thrown away.
 
 use std::convert::Infallible;
 
@@ -117,10 +118,11 @@ async fn admit(
     };
     if !old {
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let request = request.map(Guarded::new);
         if announced.is_some_and(|bytes: u64| bytes > limit_on_wire as u64) {
             return Err(refuse(dialect, &too_large(limit)));
         }
-        return Ok(request.map(|body| Body::new(Guarded::new(body))));
+        return Ok(request.map(Body::new));
     }
     let (parts, body) = request.into_parts();
     match read_pieces(body, limit_on_wire).await {

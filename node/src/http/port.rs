@@ -19,7 +19,7 @@ use tonic::service::Routes;
 use tower::{Layer as _, Service};
 use tower_http::cors::{AllowHeaders, AllowMethods, Any, Cors, CorsLayer, ExposeHeaders};
 
-use super::body::{MANY_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, read_pieces};
+use super::body::{Guarded, MANY_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, read_pieces};
 use super::object_path::Target;
 use super::route::{Route, Rpc, route};
 use super::{grpc, listing, probes, read, reply, write};
@@ -235,6 +235,8 @@ impl<O: Operations> Parts<O> {
     async fn refuse_unread(&self, error: &Error, body: Incoming, version: Version) -> Response<Body> {
         if version < Version::HTTP_2 {
             let _ = read_pieces(body, 0).await;
+        } else {
+            drop(Guarded::new(body));
         }
         reply::error(error)
     }

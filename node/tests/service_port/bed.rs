@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 use crate::memory::Memory;
 
 /// Nothing here may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Loopback(TcpListener);
 
@@ -58,19 +58,19 @@ impl Ambient for Counting {
 }
 
 /// A running port.
-pub struct Bed {
-    pub address: String,
-    pub memory: Memory,
-    pub stop: CancellationToken,
-    pub served: JoinHandle<()>,
+pub(crate) struct Bed {
+    pub(crate) address: String,
+    pub(crate) memory: Memory,
+    pub(crate) stop: CancellationToken,
+    pub(crate) served: JoinHandle<()>,
 }
 
 impl Bed {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_grace(Duration::from_secs(5)).await
     }
 
-    pub async fn with_grace(grace: Duration) -> Self {
+    pub(crate) async fn with_grace(grace: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (memory, metrics, stop) = (Memory::default(), Metrics::new(), CancellationToken::new());
@@ -82,12 +82,12 @@ impl Bed {
         Self { address, memory, stop, served }
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
     /// One request over HTTP/1.1, on a connection of its own.
-    pub async fn http(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    pub(crate) async fn http(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         let exchange = async {
             let stream = TcpStream::connect(&self.address).await.unwrap();
             let (mut sender, connection) =
@@ -102,7 +102,7 @@ impl Bed {
     }
 
     /// Raw bytes out, whatever comes back until the other end closes. `end`: nothing more will come from here.
-    pub async fn raw(&self, bytes: &[u8], end: bool) -> Vec<u8> {
+    pub(crate) async fn raw(&self, bytes: &[u8], end: bool) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         // The other end may close before it has read everything.
         let _ = stream.write_all(bytes).await;
@@ -117,6 +117,6 @@ impl Bed {
 }
 
 /// A request with an empty host is refused by HTTP/1.1.
-pub fn request(method: &str, path: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "node")
 }

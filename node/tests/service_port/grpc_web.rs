@@ -12,21 +12,21 @@ use prost::Message;
 use crate::bed::{Bed, request};
 use crate::grpc::error_of;
 
-pub const PUT: &str = "/holdfast.v1.Objects/Put";
+pub(crate) const PUT: &str = "/holdfast.v1.Objects/Put";
 
-pub fn frame(flag: u8, length: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(flag: u8, length: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![flag];
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(payload);
     frame
 }
 
-pub fn message(message: &impl Message) -> Vec<u8> {
+pub(crate) fn message(message: &impl Message) -> Vec<u8> {
     let bytes = message.encode_to_vec();
     frame(0, u32::try_from(bytes.len()).unwrap(), &bytes)
 }
 
-pub fn put(key: &str, body: Vec<u8>) -> v1::PutRequest {
+pub(crate) fn put(key: &str, body: Vec<u8>) -> v1::PutRequest {
     v1::PutRequest { bucket: "b".to_owned(), key: key.to_owned(), body: body.into(), ..Default::default() }
 }
 
@@ -38,7 +38,7 @@ fn web(path: &str, content_type: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-pub fn code_of(response: &Response<Bytes>) -> Code {
+pub(crate) fn code_of(response: &Response<Bytes>) -> Code {
     let details = response.headers().get("grpc-status-details-bin").expect("a typed error");
     let details = details.as_bytes();
     let bytes = STANDARD_NO_PAD.decode(details).or_else(|_| STANDARD.decode(details)).unwrap();
@@ -97,6 +97,17 @@ async fn over_the_limit_is_a_typed_error() {
     let path = "/holdfast.v1.Objects/PutMany";
     let response = bed.http(web(path, "application/grpc-web+proto", message(&many))).await;
     assert!(matches!(code_of(&response), Code::TooLarge(_)));
+    assert_eq!(bed.memory.len(), 0);
+}
+
+#[tokio::test]
+async fn a_deadline_already_past_does_nothing() {
+    let bed = Bed::start().await;
+    for (timeout, code) in [("0m", Code::Timeout), ("soon", Code::Invalid)] {
+        let mut late = web(PUT, "application/grpc-web+proto", message(&put("k", b"x".to_vec())));
+        late.headers_mut().insert("grpc-timeout", timeout.parse().unwrap());
+        assert_eq!(code_of(&bed.http(late).await), code);
+    }
     assert_eq!(bed.memory.len(), 0);
 }
 

@@ -16,21 +16,21 @@ use node::service::Operations;
 use tokio::time::Instant;
 
 /// A key of this name makes a get answer with the error of the name's rest.
-pub const ERROR_PREFIX: &str = "error/";
+pub(crate) const ERROR_PREFIX: &str = "error/";
 /// Puts and deletes of this key are stale unless their op id lies after [`STALE_FLOOR_MS`].
-pub const STALE_KEY: &str = "stale";
-pub const STALE_FLOOR_MS: u64 = 5_000_000_000_000;
+pub(crate) const STALE_KEY: &str = "stale";
+pub(crate) const STALE_FLOOR_MS: u64 = 5_000_000_000_000;
 /// A get of this key takes its time.
-pub const SLOW_KEY: &str = "slow";
-pub const SLOW: Duration = Duration::from_millis(300);
+pub(crate) const SLOW_KEY: &str = "slow";
+pub(crate) const SLOW: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     objects: Arc<Mutex<(u64, BTreeMap<ObjectName, Record>)>>,
 }
 
 impl Memory {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.objects.lock().unwrap().1.len()
     }
 }
@@ -40,7 +40,7 @@ fn version(seq: u64) -> Version {
     Version(Ballot { term, seq })
 }
 
-pub fn errors() -> Vec<Code> {
+pub(crate) fn errors() -> Vec<Code> {
     vec![
         Code::NotFound,
         Code::ConditionFailed(None),
