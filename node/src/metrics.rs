@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use parking_lot::Mutex;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::store::Store;
 
 /// Upper bounds of the latency histogram, in seconds: from a memory hit to the default deadline.
 const LATENCY_BOUNDS_S: [f64; 16] = [
@@ -53,6 +57,32 @@ pub(crate) struct MethodMetrics {
     method: &'static str,
     ok: Counter,
     latency: Histogram,
+}
+
+/// Reads the store's own counters whenever somebody asks for the metrics.
+#[derive(Debug)]
+struct StoreCollector(Store);
+
+impl Collector for StoreCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let stats = self.0.stats();
+        let counters = [
+            ("store_operations", "Operations on registers", stats.operations),
+            ("store_commits", "Group commits: writes and syncs of the log", stats.commits),
+            ("store_log_bytes", "Bytes appended to the log", stats.log_bytes),
+            ("store_checkpoints", "Checkpoints written", stats.checkpoints),
+            ("store_integrity_errors", "Stored values with a wrong checksum", stats.integrity_errors),
+            ("store_disk_full", "Writes that found no room", stats.disk_full),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let pending = ConstGauge::new(i64::try_from(stats.pending_log_bytes).unwrap_or(i64::MAX));
+        let help = "Log bytes that are not checkpointed yet";
+        let kind = MetricType::Gauge;
+        pending.encode(encoder.encode_descriptor("store_pending_log_bytes", help, None, kind)?)
+    }
 }
 
 /// Counts one down when dropped.
@@ -100,6 +130,11 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.inner.registry.lock()).expect("writing to a String cannot fail");
         text
+    }
+
+    /// Adds what the store has done and holds.
+    pub fn register_store(&self, store: Store) {
+        self.inner.registry.lock().register_collector(Box::new(StoreCollector(store)));
     }
 
     /// Counts bytes of bodies that came in.
