@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let page = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../client-wasm/page");
+    let page =
+        PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../client-wasm/page");
     let built = page.join("dist");
     // A path that is not there counts as changed each time: watch what is.
     let watched = [&*built, &*page].into_iter().find(|path| path.is_dir()).unwrap_or(Path::new("build.rs"));
@@ -30,7 +31,8 @@ fn main() -> io::Result<()> {
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|_| io::Error::other("a page file is not UTF-8"))?;
+        let name =
+            entry.file_name().into_string().map_err(|_| io::Error::other("a page file is not UTF-8"))?;
         let name = format!("{prefix}/{name}");
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), &name, files)?;

@@ -1,8 +1,8 @@
 //! `node serve` as a process: the real environment, the registry that the settings name, signals, the runtime.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,9 @@ use crate::config::LogFormat;
 /// Starts logging for the process. Errors when `filter` cannot be understood, or when it was started before.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        format!("the log filter {filter:?} cannot be understood ({error}): write info, or info,node::peer=debug")
+        format!(
+            "the log filter {filter:?} cannot be understood ({error}): write info, or info,node::peer=debug"
+        )
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -19,9 +19,8 @@ use prometheus_client::registry::Registry;
 use crate::store::Store;
 
 /// Upper bounds of the latency histogram, in seconds: from a memory hit to the default deadline.
-const LATENCY_BOUNDS_S: [f64; 16] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const LATENCY_BOUNDS_S: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RequestLabels {
@@ -113,7 +112,11 @@ impl Metrics {
         registry.register("request_seconds", "Time from a request's headers to its answer", latency.clone());
         registry.register("requests_in_flight", "Requests being answered now", in_flight.clone());
         registry.register("client_connections", "Connections on the client port now", connections.clone());
-        registry.register("object_bytes_in", "Bytes of object bodies received from clients", bytes_in.clone());
+        registry.register(
+            "object_bytes_in",
+            "Bytes of object bodies received from clients",
+            bytes_in.clone(),
+        );
         registry.register("object_bytes_out", "Bytes of object bodies sent to clients", bytes_out.clone());
         let registry = Mutex::new(registry);
         let inner = Inner { registry, requests, latency, in_flight, connections, bytes_in, bytes_out };

@@ -117,11 +117,7 @@ pub async fn serve(
     ended
 }
 
-async fn listen(
-    env: &Env,
-    address: &str,
-    setting: &'static str,
-) -> Result<Box<dyn Listener>, ServeError> {
+async fn listen(env: &Env, address: &str, setting: &'static str) -> Result<Box<dyn Listener>, ServeError> {
     let listening = env.net.listen(address.to_owned()).await;
     listening.map_err(|error| ServeError::Listen { address: address.to_owned(), setting, error })
 }
@@ -138,9 +134,11 @@ fn addresses(
     peers: &dyn Listener,
 ) -> Result<Addresses, ServeError> {
     let bound = |listener: &dyn Listener, address: &String, setting| {
-        listener
-            .local_address()
-            .map_err(|error| ServeError::Listen { address: address.clone(), setting, error })
+        listener.local_address().map_err(|error| ServeError::Listen {
+            address: address.clone(),
+            setting,
+            error,
+        })
     };
     let client_url = match &settings.client_advertise {
         Some(url) => url.clone(),
@@ -248,7 +246,8 @@ impl Running {
 /// gRPC health and reflection. The task keeps the health's answer true.
 fn extra_services(engine: Engine) -> (Routes, JoinHandle<()>) {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let reflect = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let reflect =
+        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let mut routes = Routes::new(health);
     match (reflect().build_v1(), reflect().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),

@@ -97,12 +97,14 @@ impl Settings {
 
     /// Applies defaults and checks.
     pub fn check(input: SettingsInput) -> Result<Self, ConfigError> {
-        let cluster = check_cluster_name(input.cluster.as_deref().unwrap_or("holdfast")).map_err(wrong)?;
+        let cluster = check_cluster_name(input.cluster.as_deref().unwrap_or("holdfast")).map_err(|invalid| wrong(invalid.to_string()))?;
         let registry = registry_settings(&input)?;
         let alone = registry == RegistrySettings::Alone;
         let replication = input.replication.unwrap_or(if alone { 1 } else { 3 });
         if alone && replication != 1 {
-            return Err(wrong("a node on its own keeps one copy: give --etcd or --registry-dir for --replication"));
+            return Err(wrong(
+                "a node on its own keeps one copy: give --etcd or --registry-dir for --replication",
+            ));
         }
         if !(1..=REPLICATION_MAX).contains(&replication) {
             return Err(wrong(format!("replication is {replication}: it must be 1 to {REPLICATION_MAX}")));
@@ -115,7 +117,9 @@ impl Settings {
         }
         let lease_ttl_s = in_range("lease-ttl-s", input.lease_ttl_s, 10, LEASE_TTL_S_MIN..=LEASE_TTL_S_MAX)?;
         let stop_grace_s = in_range("stop-grace-s", input.stop_grace_s, 10, 0..=3600)?;
-        if let Some(threads) = input.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads)) {
+        if let Some(threads) =
+            input.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads))
+        {
             return Err(wrong(format!("worker-threads is {threads}: it must be 1 to {WORKER_THREADS_MAX}")));
         }
         if input.capacity == Some(ByteCount(0)) {
@@ -126,8 +130,7 @@ impl Settings {
         needs_advertise("client", &client_listen, input.client_advertise.as_ref())?;
         needs_advertise("peer", &peer_listen, input.peer_advertise.as_ref())?;
         let client_advertise = input.client_advertise.map(|url| client_url(&url)).transpose()?;
-        let peer_advertise =
-            input.peer_advertise.map(|text| address("peer-advertise", text)).transpose()?;
+        let peer_advertise = input.peer_advertise.map(|text| address("peer-advertise", text)).transpose()?;
         Ok(Self {
             data_dir: input.data_dir.unwrap_or_else(|| PathBuf::from("holdfast-data")),
             cluster,
@@ -150,8 +153,8 @@ impl Settings {
     }
 }
 
-fn wrong(what: impl ToString) -> ConfigError {
-    ConfigError(what.to_string())
+fn wrong(what: impl Into<String>) -> ConfigError {
+    ConfigError(what.into())
 }
 
 fn read_file(path: &Path) -> Result<SettingsInput, ConfigError> {
@@ -186,7 +189,8 @@ fn registry_settings(input: &SettingsInput) -> Result<RegistrySettings, ConfigEr
 }
 
 fn etcd_settings(urls: &[String], input: &SettingsInput) -> Result<EtcdSettings, ConfigError> {
-    let urls: Vec<String> = urls.iter().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
+    let urls: Vec<String> =
+        urls.iter().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
     if urls.is_empty() {
         return Err(wrong("etcd names no address: write http://host:2379"));
     }

@@ -64,7 +64,13 @@ pub struct SettingsInput {
 
     /// etcd's addresses, separated by commas: http://10.0.0.5:2379,http://10.0.0.6:2379. Without --etcd and
     /// --registry-dir the node is on its own [default: none]
-    #[arg(long, env = "HOLDFAST_ETCD", value_name = "URL,…", value_delimiter = ',', conflicts_with = "registry_dir")]
+    #[arg(
+        long,
+        env = "HOLDFAST_ETCD",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        conflicts_with = "registry_dir"
+    )]
     pub etcd: Option<Vec<String>>,
 
     /// PEM file with the authority that signed etcd's certificate [default: none]

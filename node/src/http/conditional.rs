@@ -1,10 +1,10 @@
 //! `If-Match` and `If-None-Match`.
 
-use http::HeaderMap;
-use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 use holdfast_core::condition::Condition;
 use holdfast_core::error::{Code, Error, Invalid};
 use holdfast_core::term::Version;
+use http::HeaderMap;
+use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 
 /// What a conditional header holds.
 #[derive(Clone, PartialEq, Eq, Debug)]

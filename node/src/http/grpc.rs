@@ -117,7 +117,8 @@ async fn admit(
         Dialect::Native | Dialect::Web => limit + 16,
     };
     if !old {
-        let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced =
+            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let request = request.map(Guarded::new);
         if announced.is_some_and(|bytes: u64| bytes > limit_on_wire as u64) {
             return Err(refuse(dialect, &too_large(limit)));

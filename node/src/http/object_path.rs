@@ -31,7 +31,9 @@ fn decode(text: &str) -> Result<String, Error> {
     let bytes = text.as_bytes();
     for (at, _) in text.match_indices('%') {
         if !bytes.get(at + 1..at + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)) {
-            return Err(Invalid::new("a '%' in the path is not followed by two hex digits: write it as %25").into());
+            return Err(
+                Invalid::new("a '%' in the path is not followed by two hex digits: write it as %25").into()
+            );
         }
     }
     percent_decode_str(text)
@@ -58,8 +60,18 @@ mod tests {
         assert!(matches!(Target::parse("/o/b"), Ok(Target::Bucket(_))));
         assert!(matches!(Target::parse("/o/b/"), Ok(Target::Bucket(_))));
         for bad in [
-            "/o", "/o/", "/o//k", "/o/B/k", "/o/b%2Fk", "/o/b/%2e%2e/k", "/o/b/../k", "/o/b/a%00", "/o/b/%ff",
-            "/o/b/%", "/o/b/%2", "/o/b/%zz",
+            "/o",
+            "/o/",
+            "/o//k",
+            "/o/B/k",
+            "/o/b%2Fk",
+            "/o/b/%2e%2e/k",
+            "/o/b/../k",
+            "/o/b/a%00",
+            "/o/b/%ff",
+            "/o/b/%",
+            "/o/b/%2",
+            "/o/b/%zz",
         ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }

@@ -6,8 +6,9 @@ use holdfast_core::error::{Code, Error};
 use holdfast_core::ids::{ObjectKey, ObjectName};
 use holdfast_core::record::{Object, Record};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 use http_body_util::Full;
@@ -42,11 +43,8 @@ pub(super) async fn read<O: Operations>(
     let if_none_match = Tags::parse(&parts.headers, &IF_NONE_MATCH)?;
     let deadline = Instant::now() + DEADLINE_DEFAULT;
     let key = name.key.clone();
-    let record = if head {
-        operations.head(name, deadline).await?
-    } else {
-        operations.get(name, deadline).await?
-    };
+    let record =
+        if head { operations.head(name, deadline).await? } else { operations.get(name, deadline).await? };
     let object = record.object().ok_or(NOT_FOUND)?;
     let version = record.version.to_text();
     if if_match.is_some_and(|tags| !tags.matches(&version, false)) {
@@ -95,10 +93,8 @@ fn answer(
     cache_headers(headers, record, object);
     headers.insert(CONTENT_LENGTH, length.into());
     let content_type = HeaderValue::from_str(&object.content_type);
-    headers.insert(
-        CONTENT_TYPE,
-        content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")),
-    );
+    headers
+        .insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(HASH, ascii(hex(&object.hash)));
     for (name, value) in &object.metadata {
@@ -136,10 +132,13 @@ fn disposition(key: &ObjectKey, query: Option<&str>) -> Option<HeaderValue> {
     let asked = form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == "download")?.1;
     let last = key.as_str().rsplit('/').find(|segment| !segment.is_empty()).unwrap_or("object");
     let file_name = if asked.is_empty() { last } else { &asked };
-    let plain: String = file_name
-        .chars()
-        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%' | '/') || c == ' ' { c } else { '_' })
-        .collect();
+    let plain: String =
+        file_name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%' | '/') || c == ' ' { c } else { '_' }
+            })
+            .collect();
     let full = utf8_percent_encode(file_name, NON_ALPHANUMERIC);
     Some(ascii(format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{full}")))
 }

@@ -94,10 +94,9 @@ fn check(headers: &HeaderMap, name: &ObjectName) -> Result<Checked, Error> {
             .map_err(|_| Invalid::new("the content type holds something other than visible ASCII"))?
             .to_owned(),
         // `curl -T` sends none, and a browser would not show a picture without.
-        None => mime_guess::from_path(name.key.as_str())
-            .first_raw()
-            .unwrap_or(CONTENT_TYPE_DEFAULT)
-            .to_owned(),
+        None => {
+            mime_guess::from_path(name.key.as_str()).first_raw().unwrap_or(CONTENT_TYPE_DEFAULT).to_owned()
+        }
     };
     Ok(Checked {
         op: op_id(headers)?,

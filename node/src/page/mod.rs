@@ -13,7 +13,8 @@ use tonic::body::Body;
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
 /// What `/` says when there is nothing to show.
-const NOT_BUILT: &str = "The demo page is not in this binary: run `cargo xtask page`, then build the node again.\n";
+const NOT_BUILT: &str =
+    "The demo page is not in this binary: run `cargo xtask page`, then build the node again.\n";
 /// Own scripts only, and wasm; the page talks to every node of the cluster and shows pictures from there.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src *; img-src * blob: data:; \
@@ -24,7 +25,11 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 pub(crate) fn answer(path: &str, headers: &HeaderMap) -> Response<Body> {
     let wanted = if path == "/" { "/index.html" } else { path };
     let Ok(at) = FILES.binary_search_by(|(name, _)| (*name).cmp(wanted)) else {
-        let text = if path == "/" { NOT_BUILT } else { "There is nothing here. Objects are at /o/{bucket}/{key}.\n" };
+        let text = if path == "/" {
+            NOT_BUILT
+        } else {
+            "There is nothing here. Objects are at /o/{bucket}/{key}.\n"
+        };
         let mut response = Response::new(Body::new(Full::new(Bytes::from_static(text.as_bytes()))));
         *response.status_mut() = StatusCode::NOT_FOUND;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

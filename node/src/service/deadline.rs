@@ -18,10 +18,11 @@ pub fn deadline_of(headers: &HeaderMap, now: Instant) -> Result<Instant, Error> 
     let Some(value) = headers.get("grpc-timeout") else {
         return Ok(now + DEADLINE_DEFAULT);
     };
-    let timeout = value.to_str().ok().and_then(parse_timeout).ok_or(Error::new(
-        Code::Invalid,
-        "grpc-timeout is not 1 to 8 digits and one of H, M, S, m, u, n",
-    ))?;
+    let timeout = value
+        .to_str()
+        .ok()
+        .and_then(parse_timeout)
+        .ok_or(Error::new(Code::Invalid, "grpc-timeout is not 1 to 8 digits and one of H, M, S, m, u, n"))?;
     if timeout.is_zero() {
         return Err(Error::new(
             Code::Timeout,

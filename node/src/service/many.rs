@@ -86,7 +86,9 @@ fn fit(object: v1::GetResponse, room: &AtomicUsize) -> Result<v1::GetResponse, E
     if taken.is_err() {
         return Err(Error::owned(
             Code::TooLarge(MANY_BODY_BYTES_MAX as u64),
-            format!("the answer's bodies are over {MANY_BODY_BYTES_MAX} bytes together: get this one separately"),
+            format!(
+                "the answer's bodies are over {MANY_BODY_BYTES_MAX} bytes together: get this one separately"
+            ),
         ));
     }
     Ok(object)

@@ -15,8 +15,8 @@ use tonic::{Request, Response, Status};
 
 use super::request::{self, ByteSpan, Put, object_info, object_of, span_of};
 use super::{Operations, deadline_of, encode_page_token, many, to_status};
-use crate::env::Ambient;
 use crate::engine::{Mutation, OutcomeAnswer};
+use crate::env::Ambient;
 use crate::metrics::Metrics;
 
 /// Attempts with a fresh op id for a client that sent none, when a key's history has moved past the node's clock.

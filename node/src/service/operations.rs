@@ -39,11 +39,7 @@ pub trait Operations: Clone + Send + Sync + 'static {
     -> impl Future<Output = Result<Record, Error>> + Send;
 
     /// See [`Engine::list`].
-    fn list(
-        &self,
-        query: Query,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Listing, Error>> + Send;
+    fn list(&self, query: Query, deadline: Instant) -> impl Future<Output = Result<Listing, Error>> + Send;
 
     /// See [`Engine::outcome`].
     fn outcome(
@@ -77,12 +73,7 @@ impl Operations for Engine {
         Self::put(self, name, mutation, object, deadline).await
     }
 
-    async fn delete(
-        &self,
-        name: ObjectName,
-        mutation: Mutation,
-        deadline: Instant,
-    ) -> Result<bool, Error> {
+    async fn delete(&self, name: ObjectName, mutation: Mutation, deadline: Instant) -> Result<bool, Error> {
         Self::delete(self, name, mutation, deadline).await
     }
 
@@ -98,12 +89,7 @@ impl Operations for Engine {
         Self::list(self, query, deadline).await
     }
 
-    async fn outcome(
-        &self,
-        name: ObjectName,
-        op: OpId,
-        deadline: Instant,
-    ) -> Result<OutcomeAnswer, Error> {
+    async fn outcome(&self, name: ObjectName, op: OpId, deadline: Instant) -> Result<OutcomeAnswer, Error> {
         Self::outcome(self, name, op, deadline).await
     }
 

@@ -14,7 +14,8 @@ const BINDING_BYTES: usize = 8;
 /// Longest token, in characters: a key of 1024 bytes, the binding and the format, in base64.
 pub const PAGE_TOKEN_BYTES_MAX: usize = 1400;
 
-const _: () = assert!((1 + BINDING_BYTES + holdfast_core::ids::KEY_BYTES_MAX).div_ceil(3) * 4 <= PAGE_TOKEN_BYTES_MAX);
+const _: () =
+    assert!((1 + BINDING_BYTES + holdfast_core::ids::KEY_BYTES_MAX).div_ceil(3) * 4 <= PAGE_TOKEN_BYTES_MAX);
 
 /// The token from which the page after `after` starts.
 pub fn encode_page_token(bucket: &str, prefix: &str, delimiter: &str, after: &str) -> String {

@@ -55,8 +55,7 @@ pub(crate) fn new_object(
     body: Bytes,
     hash: Option<&[u8]>,
 ) -> Result<NewObject, Error> {
-    let content_type =
-        if content_type.is_empty() { CONTENT_TYPE_DEFAULT.to_owned() } else { content_type };
+    let content_type = if content_type.is_empty() { CONTENT_TYPE_DEFAULT.to_owned() } else { content_type };
     check_content_type(&content_type)?;
     check_metadata(&metadata)?;
     if body.len() > BODY_BYTES_MAX {
@@ -121,7 +120,9 @@ impl ByteSpan {
             (Some(Start::First(first)), last) if last.is_none_or(|last| first <= last) => {
                 Ok(Some(Self::From(first, last)))
             }
-            (Some(Start::First(_)), _) => Err(Invalid::new("the range's last byte is before its first").into()),
+            (Some(Start::First(_)), _) => {
+                Err(Invalid::new("the range's last byte is before its first").into())
+            }
             (Some(Start::Suffix(suffix)), None) => Ok(Some(Self::Suffix(suffix))),
             (Some(Start::Suffix(_)), Some(_)) => {
                 Err(Invalid::new("a range has either a suffix or a last byte").into())

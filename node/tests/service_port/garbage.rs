@@ -9,11 +9,7 @@ use crate::bed::{Bed, request};
 use crate::grpc_web::{PUT, code_of, message, put};
 
 /// Runs `cases` random inputs, one after the other, against one port.
-fn check<T: std::fmt::Debug>(
-    cases: u32,
-    strategy: impl Strategy<Value = T>,
-    case: impl AsyncFn(&Bed, T),
-) {
+fn check<T: std::fmt::Debug>(cases: u32, strategy: impl Strategy<Value = T>, case: &impl AsyncFn(&Bed, T)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bed = runtime.block_on(Bed::start());
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
@@ -38,7 +34,7 @@ fn raw_bytes() {
         Just(b"".to_vec()),
     ];
     let input = (line, proptest::collection::vec(any::<u8>(), 0..300));
-    check(200, input, async |bed, (mut head, tail)| {
+    check(200, input, &async |bed, (mut head, tail)| {
         head.extend_from_slice(&tail);
         bed.raw(&head, true).await;
     });
@@ -55,7 +51,7 @@ fn grpc_web_frames() {
     ];
     let types = prop_oneof![Just("application/grpc-web+proto"), Just("application/grpc-web-text")];
     let input = (methods, types, proptest::collection::vec(any::<u8>(), 0..200));
-    check(200, input, async |bed, (path, content_type, body)| {
+    check(200, input, &async |bed, (path, content_type, body)| {
         let request = request("POST", path).header("content-type", content_type);
         let response = bed.http(request.body(Full::new(Bytes::from(body))).unwrap()).await;
         let answered = response.headers().contains_key("grpc-status") || !response.body().is_empty();
@@ -66,7 +62,7 @@ fn grpc_web_frames() {
 #[test]
 fn damaged_messages() {
     let input = (any::<prop::sample::Index>(), any::<u8>(), any::<prop::sample::Index>());
-    check(200, input, async |bed, (at, to, cut)| {
+    check(200, input, &async |bed, (at, to, cut)| {
         let mut body = message(&put("some/key", b"some body".to_vec()));
         let at = at.index(body.len());
         body[at] = to;
@@ -83,7 +79,7 @@ fn damaged_messages() {
 #[test]
 fn random_paths_and_headers() {
     let input = ("/[ -~]{0,40}", "[ -~]{0,60}", "[ -~]{0,60}");
-    check(300, input, async |bed, (path, range, tags)| {
+    check(300, input, &async |bed, (path, range, tags)| {
         let path: String = path.chars().filter(|c| !" \"<>\\^`{|}".contains(*c)).collect();
         for method in ["GET", "HEAD", "PUT", "DELETE", "POST"] {
             for prefix in ["", "/o/b"] {

@@ -89,7 +89,8 @@ async fn text_mode() {
 async fn over_the_limit_is_a_typed_error() {
     let bed = Bed::start().await;
     for bytes in [(1 << 20) + 1, 5 << 20, 40 << 20] {
-        let response = bed.http(web(PUT, "application/grpc-web+proto", message(&put("k", vec![1; bytes])))).await;
+        let response =
+            bed.http(web(PUT, "application/grpc-web+proto", message(&put("k", vec![1; bytes])))).await;
         assert_eq!(response.status(), 200);
         assert!(matches!(code_of(&response), Code::TooLarge(_)), "{bytes}");
     }

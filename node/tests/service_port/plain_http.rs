@@ -53,7 +53,10 @@ async fn put_get_head_delete() {
     assert_eq!((head.status().as_u16(), head.body().len()), (200, 0));
     assert_eq!(text(head.headers(), "content-length"), "10");
     let download = bed.get(&format!("{path}?download"), &[]).await;
-    assert!(text(download.headers(), "content-disposition").starts_with("attachment; filename=\"a picture #1.png\""));
+    assert!(
+        text(download.headers(), "content-disposition")
+            .starts_with("attachment; filename=\"a picture #1.png\"")
+    );
 
     assert_eq!(bed.send("DELETE", path, &[("if-match", "\"1-1-99-abc\"")], b"").await.status(), 412);
     assert_eq!(bed.send("DELETE", path, &[("if-match", &etag)], b"").await.status(), 204);
@@ -125,7 +128,10 @@ async fn what_is_refused() {
     assert_eq!((json["code"].as_str(), json["limit"].as_u64()), (Some("too-large"), Some(1 << 20)));
     let hash = "00".repeat(32);
     assert_eq!(bed.send("PUT", "/o/b/k", &[("x-holdfast-hash", &hash)], b"x").await.status(), 400);
-    assert_eq!(bed.send("PUT", "/o/b/k", &[("x-holdfast-meta-a", &"v".repeat(3000))], b"").await.status(), 400);
+    assert_eq!(
+        bed.send("PUT", "/o/b/k", &[("x-holdfast-meta-a", &"v".repeat(3000))], b"").await.status(),
+        400
+    );
     assert_eq!(bed.send("POST", "/o/b/k", &[], b"x").await.status(), 405);
     assert_eq!(bed.send("DELETE", "/o/b", &[], b"").await.status(), 405);
     assert_eq!(bed.send("POST", "/healthz", &[], b"x").await.status(), 405);
@@ -139,7 +145,10 @@ async fn every_error_has_its_status() {
         let response = bed.get(&format!("/o/b/{ERROR_PREFIX}{which}"), &[("x-request-id", "mine")]).await;
         assert_eq!(response.status(), node::service::http_status(&code), "{code:?}");
         let json: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-        assert_eq!((json["code"].as_str(), json["message"].as_str()), (Some(code.name()), Some("as asked: é")));
+        assert_eq!(
+            (json["code"].as_str(), json["message"].as_str()),
+            (Some(code.name()), Some("as asked: é"))
+        );
         assert_eq!(text(response.headers(), "x-request-id"), "mine");
     }
 }
@@ -147,7 +156,8 @@ async fn every_error_has_its_status() {
 #[tokio::test]
 async fn expect_continue() {
     let bed = Bed::start().await;
-    let head = "PUT /o/b/k HTTP/1.1\r\nhost: n\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: ";
+    let head =
+        "PUT /o/b/k HTTP/1.1\r\nhost: n\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: ";
     let answer = bed.raw(format!("{head}5\r\n\r\nhello").as_bytes(), false).await;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 100 ") && answer.contains("HTTP/1.1 200 "), "{answer}");

@@ -29,7 +29,9 @@ async fn requests_in_flight_are_finished() {
 async fn a_silent_connection_does_not_hold_it_up() {
     let bed = Bed::with_grace(Duration::from_millis(200)).await;
     let mut half = TcpStream::connect(&bed.address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut half, b"PUT /o/b/k HTTP/1.1\r\ncontent-length: 9\r\n\r\n12").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut half, b"PUT /o/b/k HTTP/1.1\r\ncontent-length: 9\r\n\r\n12")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     bed.stop.cancel();
     timeout(PATIENCE, bed.served).await.expect("it stops").unwrap();
