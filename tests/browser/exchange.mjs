@@ -1,6 +1,6 @@
 // Puts and gets files in a real headless Chromium, with the npm package as any page would load it.
 //
-// usage: node exchange.mjs job.json
+// usage: node exchange.mjs job.json /path/to/chromium
 //
 // The job: { endpoints, bucket, put: [{ key, path, contentType, metadata }], get: [{ key, path }] }. Files of `put` are
 // stored from the page; bodies of `get` are written to their paths. Prints one line of JSON for each file, in order:
@@ -8,7 +8,7 @@
 
 import { createServer } from "node:http";
 import { createReadStream } from "node:fs";
-import { access, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -47,7 +47,7 @@ const server = createServer(async (request, response) => {
 });
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 
-const browser = await chromium.launch({ executablePath: await installed(), args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.argv[3], args: ["--no-sandbox"] });
 try {
   const page = await browser.newPage();
   page.on("console", (message) => console.error(`page: ${message.text()}`));
@@ -75,14 +75,4 @@ async function exchange({ endpoints, bucket, put, get }) {
     infos.push(response.info);
   }
   return infos;
-}
-
-async function installed() {
-  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
-    for (const folder of process.env.PATH.split(":")) {
-      const path = join(folder, name);
-      if (await access(path).then(() => true, () => false)) return path;
-    }
-  }
-  throw new Error("there is no Chromium: apt-get install --no-install-recommends chromium");
 }

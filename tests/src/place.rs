@@ -41,6 +41,21 @@ pub fn scratch() -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// The names that Chromium's packages give it.
+pub const CHROMIUM_NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+/// The installed Chromium. Errors say what to install.
+pub fn chromium() -> io::Result<PathBuf> {
+    CHROMIUM_NAMES.iter().find_map(|name| on_path(name)).ok_or_else(|| {
+        io::Error::other("there is no Chromium: apt-get install --no-install-recommends chromium")
+    })
+}
+
+/// Where a program of that name is found, as a shell would find it.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
 /// The repository's root.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the repository")

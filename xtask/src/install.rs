@@ -1,7 +1,8 @@
 //! What the tests need on the machine, and how it gets there.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
+
+use holdfast_tests::place::{CHROMIUM_NAMES, on_path};
 
 use crate::build::run;
 
@@ -13,7 +14,7 @@ struct Need {
 
 const NEEDS: [Need; 2] = [
     Need { programs: &["etcd"], package: "etcd-server" },
-    Need { programs: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
+    Need { programs: &CHROMIUM_NAMES, package: "chromium" },
 ];
 
 /// The target of the browser client's core.
@@ -68,9 +69,7 @@ pub(crate) fn for_build() -> Result<(), String> {
 
 /// Whether a program of that name is on the path.
 pub(crate) fn is_there(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
-    })
+    on_path(program).is_some()
 }
 
 fn is_root() -> bool {

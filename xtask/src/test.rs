@@ -34,11 +34,10 @@ enum Name {
     Typescript,
     Node,
     E2e,
-    Browser,
     Deny,
 }
 
-const ALL: [Name; 12] = [
+const ALL: [Name; 11] = [
     Name::Install,
     Name::Format,
     Name::Page,
@@ -49,7 +48,6 @@ const ALL: [Name; 12] = [
     Name::Typescript,
     Name::Node,
     Name::E2e,
-    Name::Browser,
     Name::Deny,
 ];
 
@@ -60,7 +58,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<(), String> {
     let mut steps = Steps::new(names.len());
     let mut broken: Option<&str> = None;
     for name in names {
-        if let Some(cause) = broken.filter(|_| matches!(name, Name::E2e | Name::Browser)) {
+        if let Some(cause) = broken.filter(|_| name == Name::E2e) {
             steps.skip(label(name), &format!("{cause} failed"));
             continue;
         }
@@ -88,7 +86,6 @@ fn label(name: Name) -> &'static str {
         Name::Typescript => "typescript",
         Name::Node => "node",
         Name::E2e => "e2e",
-        Name::Browser => "browser",
         Name::Deny => "deny",
     }
 }
@@ -104,8 +101,7 @@ fn about(name: Name) -> &'static str {
         Name::Doctests => "examples in the documentation",
         Name::Typescript => "types and tests of the npm package",
         Name::Node => "the node is built in release",
-        Name::E2e => "real node processes, real etcd",
-        Name::Browser => "real headless Chromium against real nodes",
+        Name::E2e => "real node processes, real etcd, real headless Chromium",
         Name::Deny => "licences, advisories and sources of the dependencies",
     }
 }
@@ -142,7 +138,6 @@ fn work(name: Name, full: bool) -> Result<Counts, String> {
             }
             run_tests(tests.env(NODE_BINARY_VARIABLE, node_binary()?))
         }
-        Name::Browser => run_tests(npm("e2e").env(NODE_BINARY_VARIABLE, node_binary()?)),
         Name::Deny => done(build::run(&mut cargo(["deny", "--workspace", "check"]))),
     }
 }

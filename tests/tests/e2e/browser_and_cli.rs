@@ -62,7 +62,7 @@ fn two_hundred_real_files_both_ways() {
     );
 }
 
-/// Both sides name the fields of an object alike, but for the case of their letters.
+/// `camel` is the field's name in the browser, `snake` at the command line.
 fn same_head(file: &RealFile, info: &Value, whose: &str) {
     let field =
         |camel: &str, snake: &str| info.get(camel).or_else(|| info.get(snake)).cloned().unwrap_or_default();
@@ -72,13 +72,18 @@ fn same_head(file: &RealFile, info: &Value, whose: &str) {
     assert_eq!(field("contentType", "content_type"), json!(file.content_type), "{whose}: {key}");
     let metadata: BTreeMap<String, String> = serde_json::from_value(field("metadata", "metadata")).unwrap();
     assert_eq!(metadata, file.metadata, "{whose}: {key}");
-    assert_eq!(field("hash", "hash"), json!(blake3::hash(&file.body).to_hex().as_str()), "{whose}: {key}");
+    assert_eq!(field("hash", "blake3"), json!(blake3::hash(&file.body).to_hex().as_str()), "{whose}: {key}");
 }
 
 fn in_chromium(path: &Path, job: &Value) -> Vec<Value> {
     fs::write(path, job.to_string()).unwrap();
     let script = place::repository().join("tests/browser/exchange.mjs");
-    let output = Command::new("node").arg(script).arg(path).output().expect("Node.js is installed");
+    let output = Command::new("node")
+        .arg(script)
+        .arg(path)
+        .arg(place::chromium().unwrap())
+        .output()
+        .expect("Node.js is installed");
     let output = succeeded(output, "exchange.mjs");
     output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

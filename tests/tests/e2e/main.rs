@@ -10,6 +10,7 @@ mod acknowledged_writes_survive_kill_of_all;
 mod bad_input;
 mod bad_start;
 mod browser_and_cli;
+mod chromium;
 mod create_and_swap_races;
 mod etcd_outage;
 mod footprint;
