@@ -31,6 +31,9 @@ pub(crate) struct RunArguments {
     /// The node's binary, built in release
     #[arg(long)]
     node_binary: PathBuf,
+    /// Cargo's profile that the programs were built with, for the record
+    #[arg(long, default_value = "release")]
+    profile: String,
     /// Folder for the servers' data, on the disk to be measured
     #[arg(long)]
     data: PathBuf,
@@ -131,7 +134,10 @@ async fn measure_all(arguments: &RunArguments) -> Result<Report, Failure> {
     let unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let of_cells = |cell: Cell| CellResult { cell, summary: summarise(&samples[&cell]) };
     let mut report = Report {
-        command: format!("cargo xtask bench --rounds {rounds} --seconds {seconds}"),
+        command: format!(
+            "cargo xtask bench --profile {} -- --rounds {rounds} --seconds {seconds}",
+            arguments.profile
+        ),
         unix_s,
         machine: machine::look(),
         rounds,
