@@ -97,7 +97,8 @@ impl Settings {
 
     /// Applies defaults and checks.
     pub fn check(input: SettingsInput) -> Result<Self, ConfigError> {
-        let cluster = check_cluster_name(input.cluster.as_deref().unwrap_or("holdfast")).map_err(|invalid| wrong(invalid.to_string()))?;
+        let cluster = check_cluster_name(input.cluster.as_deref().unwrap_or("holdfast"))
+            .map_err(|invalid| wrong(invalid.to_string()))?;
         let registry = registry_settings(&input)?;
         let alone = registry == RegistrySettings::Alone;
         let replication = input.replication.unwrap_or(if alone { 1 } else { 3 });
