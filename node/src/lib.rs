@@ -1,6 +1,7 @@
 //! Holdfast's node as a library: everything that the `node` binary does, with connector, listener, clock, randomness
 //! and disk as parameters, so that the simulator runs the same code.
 
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod env;

@@ -1,5 +1,7 @@
 //! The listing merge: step tests that compare exact effects, and any cluster against a brute-force model.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where its own set-up is wrong")]
+
 mod model;
 mod steps;
 

@@ -71,11 +71,11 @@ fn any_case() -> impl Strategy<Value = Case> {
     (
         1..7_usize,
         prop::collection::vec((any::<usize>(), 1..6_usize), 1..6),
-        prop::collection::btree_map(name, plan, 0..24),
+        prop::collection::btree_map(name, plan, 0..40),
         prop_oneof![2 => Just(""), 1 => Just("a"), 1 => Just("a/"), 1 => Just("é")],
         prop_oneof![1 => Just(None), 1 => Just(Some("/")), 1 => Just(Some("b")), 1 => Just(Some("a/"))],
-        1..8_usize,
-        prop::collection::vec(any::<u8>(), 0..200),
+        prop_oneof![3 => 1..8_usize, 1 => 8..40_usize],
+        prop::collection::vec(any::<u8>(), 0..300),
     )
         .prop_map(|(nodes, quorums, keys, prefix, delimiter, limit, choices)| Case {
             nodes,
@@ -223,7 +223,7 @@ fn run_page(case: &Case, world: &mut World, after: Option<&str>, choices: &mut C
         match choice % 16 {
             15 => world.spread(choice / 16),
             14 => effects = merge.on_node_slow(answering[choice / 16 % answering.len()]),
-            13 if choices.next() % 4 == 0 => {
+            13 if choices.next().is_multiple_of(4) => {
                 let node = answering[choice / 16 % answering.len()];
                 world.failed.insert(node);
                 outstanding
@@ -316,6 +316,7 @@ proptest! {
         let mut choices = Choices(case.choices.clone().into_iter());
         let mut pages = Vec::<Listing>::new();
         loop {
+            prop_assert!(pages.len() <= case.keys.len() + 1, "pages without end");
             let after = pages.last().and_then(|page| page.next_after.clone());
             match run_page(&case, &mut world, after.as_deref(), &mut choices) {
                 Some(page) => pages.push(page),

@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use node::env::Ambient;
+use node::env::real::RealAmbient;
 use node::registry::LayoutWrite;
 use node::registry::embedded::EmbeddedStore;
 use node::registry::store::{RegistryStore, Revision, StoreError};
@@ -14,20 +14,6 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::suite::{Pair, SOON, layout, registry, see};
-
-struct RealAmbient;
-
-impl Ambient for RealAmbient {
-    fn unix_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        u64::try_from(since.as_millis()).unwrap()
-    }
-
-    fn random(&self, buffer: &mut [u8]) {
-        use std::io::Read as _;
-        std::fs::File::open("/dev/urandom").unwrap().read_exact(buffer).unwrap();
-    }
-}
 
 fn open(path: &Path) -> Arc<dyn RegistryStore> {
     Arc::new(EmbeddedStore::open(path, Arc::new(RealAmbient)).unwrap())

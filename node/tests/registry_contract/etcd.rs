@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_client::Client;
 use holdfast_core::ids::NodeId;
-use node::registry::etcd::{EtcdConfig, EtcdStore};
+use node::registry::etcd::{EtcdConfig, EtcdStore, EtcdTls, EtcdUser};
 use node::registry::store::{RegistryStore, Revision, StoreError};
 use node::registry::{LayoutWrite, Registry, RegistryError};
 use tokio::net::TcpListener;
@@ -170,4 +170,115 @@ async fn a_dead_and_a_hung_member_are_left_for_a_live_one() {
         panic!()
     };
     works(&registry, &etcd, revision).await;
+}
+
+/// A CA, and what it signs for `name`: certificate and key, in PEM.
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn sign(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_string()]).unwrap();
+        use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        params.extended_key_usages = vec![ServerAuth, ClientAuth];
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// An etcd that takes only clients with a certificate of `authority`.
+fn secure_etcd(authority: &Authority) -> Etcd {
+    let etcd = Etcd::new();
+    let (certificate, key) = authority.sign("127.0.0.1");
+    let write = |name: &str, pem: &str| {
+        let path = etcd.folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let extra = [
+        ("--trusted-ca-file", write("ca.pem", &authority.pem())),
+        ("--cert-file", write("cert.pem", &certificate)),
+        ("--key-file", write("key.pem", &key)),
+    ];
+    let mut extra: Vec<String> =
+        extra.into_iter().flat_map(|(flag, path)| [flag.to_string(), path]).collect();
+    extra.push("--client-cert-auth".into());
+    etcd.secure(extra)
+}
+
+/// Makes a user `node` that may do only what the cluster's prefix needs, and asks for users from then on.
+async fn ask_for_users(etcd: &Etcd, tls: &EtcdTls) {
+    let (certificate, key) = tls.identity.clone().unwrap();
+    let certificates = etcd_client::TlsOptions::new()
+        .ca_certificate(etcd_client::Certificate::from_pem(&tls.ca))
+        .identity(etcd_client::Identity::from_pem(certificate, key));
+    let options = etcd_client::ConnectOptions::new().with_tls(certificates);
+    let mut client = Client::connect([etcd.url()], Some(options)).await.unwrap();
+    client.user_add("root", "rooted", None).await.unwrap();
+    client.user_grant_role("root", "root").await.unwrap();
+    client.role_add("node").await.unwrap();
+    let prefix = etcd_client::Permission::read_write(format!("/holdfast/{CLUSTER}/")).with_prefix();
+    client.role_grant_permission("node", prefix).await.unwrap();
+    client.user_add("node", "secret", None).await.unwrap();
+    client.user_grant_role("node", "node").await.unwrap();
+    client.auth_enable().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_users() {
+    let authority = Authority::new();
+    let mut etcd = secure_etcd(&authority);
+    etcd.start();
+    let (certificate, key) = authority.sign("node");
+    let identity = Some((certificate.into_bytes(), key.into_bytes()));
+    let tls = EtcdTls { ca: authority.pem().into_bytes(), identity };
+    let open = |tls: &EtcdTls, password: Option<&str>| -> Arc<dyn RegistryStore> {
+        let user = password.map(|password| EtcdUser { name: "node".into(), password: password.into() });
+        let config = EtcdConfig { tls: Some(tls.clone()), user, ..EtcdConfig::new(&etcd.url()) };
+        Arc::new(EtcdStore::new(config).unwrap())
+    };
+    let store = open(&tls, Some("secret"));
+    let refused = |answer: Result<_, StoreError>| match answer {
+        Err(StoreError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    etcd.answers(&open(&tls, None)).await;
+    ask_for_users(&etcd, &tls).await;
+    let prefix = format!("/holdfast/{CLUSTER}/");
+    // Who is nobody, gives a wrong password or reaches too far is told so.
+    let nobody = refused(open(&tls, None).list(&prefix).await);
+    assert!(nobody.contains("permission denied"), "{nobody}");
+    let wrong = refused(open(&tls, Some("guess")).list(&prefix).await);
+    assert!(wrong.contains("invalid user ID or password"), "{wrong}");
+    let too_far = refused(store.list("/").await);
+    assert!(too_far.contains("permission denied"), "{too_far}");
+    let stranger = EtcdTls { ca: Authority::new().pem().into_bytes(), identity: tls.identity.clone() };
+    let untrusted = open(&stranger, Some("secret")).list(&prefix).await;
+    assert!(
+        matches!(&untrusted, Err(StoreError::Unreachable(why)) if why.contains("certificate")),
+        "{untrusted:?}"
+    );
+
+    let one = registry(&store);
+    let registration = one.register(A, &node("a")).unwrap();
+    let LayoutWrite::Done(revision) = one.create_layout(&layout(1, "a")).await.unwrap() else { panic!() };
+    see(&one, "node and layout", SOON, |view| view.nodes.len() == 1 && view.layout.is_some()).await;
+    // A restart forgets every token.
+    etcd.kill();
+    see(&one, "the outage", SOON, |view| !view.connected).await;
+    etcd.start();
+    see(&one, "the end of the outage", Duration::from_secs(20), |view| view.connected).await;
+    let next = one.replace_layout(revision, &layout(2, "a")).await.unwrap();
+    assert!(matches!(next, LayoutWrite::Done(_)), "{next:?}");
+    registration.deregister().await;
+    see(&one, "deregistered", Duration::from_secs(6), |view| view.nodes.is_empty()).await;
 }

@@ -22,7 +22,7 @@ pub(super) fn store_error(error: &Error) -> StoreError {
 }
 
 fn status_error(status: &Status) -> StoreError {
-    let text = chain(status);
+    let text = causes(status.message().to_string(), status.source());
     match status.code() {
         Code::NotFound if status.message().contains("lease not found") => StoreError::LeaseGone,
         Code::OutOfRange if status.message().contains("compacted") => StoreError::Compacted,
@@ -39,10 +39,12 @@ fn status_error(status: &Status) -> StoreError {
     }
 }
 
-/// An error with its causes: tonic's own texts say no more than "transport error".
 fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+    causes(error.to_string(), error.source())
+}
+
+/// A text with the causes behind it: tonic's own says no more than "transport error".
+fn causes(mut text: String, mut cause: Option<&dyn StdError>) -> String {
     while let Some(error) = cause {
         let more = error.to_string();
         if !text.contains(&more) {
