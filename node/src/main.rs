@@ -23,13 +23,13 @@ enum Command {
     /// Run a node: `node serve` alone, with nothing else, is a store for one machine
     Serve(Box<SettingsInput>),
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(input) => serve(*input),
-        Command::Client(command) => speak(command),
+        Command::Client(command) => speak(*command),
     }
 }
 
