@@ -2,6 +2,8 @@
 //!
 //! Only this crate and the edges know the wire types.
 
+pub mod convert;
+
 /// Package `holdfast.v1`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated code")]
 pub mod v1 {

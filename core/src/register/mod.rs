@@ -1,1 +1,24 @@
 //! The register protocol: per-key registers under per-partition terms (CASPaxos with ranged promises; no log).
+//!
+//! * [`replica`]: the rules of a replica that promises and accepts.
+//! * [`leader`]: the one who orders a partition's writes: prepare, learn, decide, accept, complete.
+//! * [`decide`]: what a request does to a record, as a pure function.
+//! * [`read`]: a quorum read, which any replica may coordinate.
+//! * [`quorum`]: who counts as a majority, also while a partition moves.
+//!
+//! Terms, not clocks, keep all of it safe. Time appears only as "expired" and "tick" events.
+
+pub mod decide;
+pub mod leader;
+pub mod quorum;
+pub mod read;
+pub mod replica;
+mod slot;
+
+#[cfg(test)]
+mod leader_tests;
+
+pub use decide::{Answer, Request};
+pub use leader::{Effect, Leader, Token};
+pub use quorum::Quorum;
+pub use read::{QuorumRead, ReadStep};

@@ -1,0 +1,478 @@
+//! The leader of one partition: it orders the writes of each key, different keys in parallel.
+//!
+//! Something happened goes in (`begin`, `on_*`), effects come out; whoever drives it performs all effects of one event
+//! before the next. Messages may be lost, late, doubled and reordered. It keeps no clock: `on_tick` sends again what
+//! was not answered, `on_expired` ends a request whose deadline passed.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::error::Code;
+use crate::ids::{NodeId, ObjectName};
+use crate::record::Record;
+use crate::register::decide::{Answer, Decision, Request, decide};
+use crate::register::quorum::Quorum;
+use crate::register::slot::{Busy, Held, Known, Slot, Waiting};
+use crate::term::{Ballot, Term};
+
+/// Keys remembered per partition before the oldest idle ones are forgotten (and learnt again when needed). With 1024
+/// partitions and some 400 bytes a head this stays below 60 MB on a node that leads everything.
+pub const SLOTS_REMEMBERED_MAX: usize = 128;
+/// Keys with unfinished business per partition; beyond it requests are refused as overload.
+pub const SLOTS_MAX: usize = 4096;
+/// Requests waiting on one key; beyond it they are refused as overload.
+pub const QUEUE_MAX: usize = 1024;
+/// Ticks without progress before messages are sent again.
+const RESEND_TICKS: u8 = 2;
+
+const _: () = assert!(SLOTS_REMEMBERED_MAX < SLOTS_MAX);
+
+/// Names a request towards whoever asked; unique per leader.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(pub u64);
+
+/// What the leader wants done. `to` may be its own node: that goes to its own store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Ask for a promise; the reply goes to [`Leader::on_promised`].
+    Prepare {
+        /// A voter.
+        to: NodeId,
+        /// The term to be promised.
+        term: Term,
+    },
+    /// Ask what is accepted; the reply goes to [`Leader::on_learned`] with the same question.
+    Learn {
+        /// A voter.
+        to: NodeId,
+        /// The key.
+        name: ObjectName,
+        /// The leader's term, promised by the replica if it has not yet.
+        term: Term,
+        /// Tells this question from earlier ones about the same key.
+        question: u64,
+        /// Send the body too.
+        with_body: bool,
+    },
+    /// Ask to store a proposal; the reply goes to [`Leader::on_accepted`].
+    Accept {
+        /// A voter.
+        to: NodeId,
+        /// The key.
+        name: ObjectName,
+        /// The proposal's ballot.
+        ballot: Ballot,
+        /// The record, whole.
+        record: Arc<Record>,
+    },
+    /// A request has ended.
+    Answer {
+        /// The request.
+        token: Token,
+        /// Its end.
+        answer: Answer,
+    },
+}
+
+/// A replica's answer to an accept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AcceptReply {
+    /// On disk.
+    Accepted,
+    /// A higher ballot of the key is there.
+    Superseded(Ballot),
+    /// A higher term was promised.
+    Refused(Term),
+}
+
+/// A replica's answer to a learning read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LearnReply {
+    /// What is accepted there.
+    Holds(Option<(Ballot, Arc<Record>)>),
+    /// A higher term was promised.
+    Refused(Term),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Not leading.
+    Standby,
+    /// Waiting for promises.
+    Preparing { term: Term, promised_by: BTreeSet<NodeId>, quiet_ticks: u8 },
+    /// Leading. Invariant: `term` is promised durably by a majority and by this node itself, so that it never uses the
+    /// term again after a restart.
+    Leading { term: Term },
+}
+
+/// One partition's leader, or the standby for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leader {
+    me: NodeId,
+    quorum: Arc<Quorum>,
+    /// The highest term heard of. Invariant: >= every term this node ever prepared.
+    highest: Term,
+    phase: Phase,
+    /// Counts proposals and questions in the current term: no number is given twice.
+    counter: u64,
+    slots: BTreeMap<ObjectName, Slot>,
+    /// Keys in the order in which they came, for forgetting.
+    arrival: VecDeque<ObjectName>,
+    /// The key of each unanswered request.
+    tokens: BTreeMap<Token, ObjectName>,
+}
+
+impl Leader {
+    /// A standby. `promised` is this node's durable promise: every term it leads in will be above it.
+    pub fn new(me: NodeId, quorum: Arc<Quorum>, promised: Term) -> Self {
+        Self {
+            me,
+            quorum,
+            highest: promised,
+            phase: Phase::Standby,
+            counter: 0,
+            slots: BTreeMap::new(),
+            arrival: VecDeque::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+
+    /// The term it leads in.
+    pub fn leading(&self) -> Option<Term> {
+        match self.phase {
+            Phase::Leading { term } => Some(term),
+            Phase::Standby | Phase::Preparing { .. } => None,
+        }
+    }
+
+    /// Whether it leads or is about to.
+    pub fn is_active(&self) -> bool {
+        self.phase != Phase::Standby
+    }
+
+    /// The highest term heard of; its node is the likely leader.
+    pub fn highest(&self) -> Term {
+        self.highest
+    }
+
+    /// The voters.
+    pub fn quorum(&self) -> &Arc<Quorum> {
+        &self.quorum
+    }
+
+    /// Whether `on_tick` may have something to send.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Preparing { .. }) || !self.tokens.is_empty()
+    }
+
+    /// Takes over: asks for promises of a term above all it has heard of. Nothing when it leads already.
+    pub fn campaign(&mut self, effects: &mut Vec<Effect>) {
+        if self.is_active() {
+            return;
+        }
+        let term = self.highest.next(self.quorum.config(), self.me);
+        self.highest = term;
+        self.counter = 0;
+        self.phase = Phase::Preparing { term, promised_by: BTreeSet::new(), quiet_ticks: 0 };
+        effects.extend(self.quorum.voters().iter().map(|to| Effect::Prepare { to: *to, term }));
+    }
+
+    /// A request for this partition's leader. Takes over when it does not lead.
+    pub fn begin(&mut self, token: Token, name: &ObjectName, request: Request, effects: &mut Vec<Effect>) {
+        self.campaign(effects);
+        if !self.slots.contains_key(name) {
+            self.forget_some();
+            if self.slots.len() >= SLOTS_MAX {
+                effects.push(Effect::Answer { token, answer: Answer::Refused(Code::Overloaded) });
+                return;
+            }
+            self.slots.insert(name.clone(), Slot::new());
+            self.arrival.push_back(name.clone());
+        }
+        let slot = self.slots.get_mut(name).expect("it was there or just inserted");
+        if slot.queue.len() >= QUEUE_MAX {
+            effects.push(Effect::Answer { token, answer: Answer::Refused(Code::Overloaded) });
+            return;
+        }
+        slot.queue.push_back(Waiting { token, request });
+        self.tokens.insert(token, name.clone());
+        self.drive(name, effects);
+    }
+
+    /// `from` answered a prepare: `promised` is what it has promised now.
+    pub fn on_promised(&mut self, from: NodeId, promised: Term, effects: &mut Vec<Effect>) {
+        let Phase::Preparing { term, promised_by, .. } = &mut self.phase else {
+            return self.on_term(promised, effects);
+        };
+        if promised != *term {
+            return self.on_term(promised, effects);
+        }
+        promised_by.insert(from);
+        let term = *term;
+        let majority = self.quorum.is_majority(|node| promised_by.contains(&node));
+        // Its own promise is what keeps it from using the term again after a restart.
+        if majority && promised_by.contains(&self.me) {
+            self.phase = Phase::Leading { term };
+            let names: Vec<_> = self.slots.keys().cloned().collect();
+            for name in names {
+                self.drive(&name, effects);
+            }
+        }
+    }
+
+    /// `from` answered the `question` about what it holds of `name`, in `term`.
+    pub fn on_learned(
+        &mut self,
+        from: NodeId,
+        name: &ObjectName,
+        term: Term,
+        question: u64,
+        reply: LearnReply,
+        effects: &mut Vec<Effect>,
+    ) {
+        let holds = match reply {
+            LearnReply::Refused(higher) => return self.on_term(higher, effects),
+            LearnReply::Holds(holds) => holds.map(|(ballot, record)| Held { ballot, record }),
+        };
+        if self.leading() != Some(term) {
+            return;
+        }
+        if let Some(held) = &holds
+            && held.ballot.term > term
+        {
+            return self.on_term(held.ballot.term, effects);
+        }
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        match &mut slot.busy {
+            Busy::Learning { question: asked, replies } if *asked == question => {
+                replies.insert(from, holds);
+                if !self.quorum.is_majority(|node| replies.contains_key(&node)) {
+                    return;
+                }
+                slot.known = Known::assess(&self.quorum, replies);
+            }
+            Busy::Fetching { question: asked, ballot } if *asked == question => {
+                let Some(whole) = holds.filter(|held| held.ballot == *ballot && held.record.is_whole())
+                else {
+                    return;
+                };
+                match &mut slot.known {
+                    Known::Chosen(Some(held)) | Known::Proposed(held) => *held = whole,
+                    Known::Unknown | Known::Chosen(None) => {
+                        unreachable!("only a known record's body is fetched, and it stays known meanwhile")
+                    }
+                }
+            }
+            _ => return,
+        }
+        slot.busy = Busy::Idle;
+        self.drive(name, effects);
+    }
+
+    /// `from` answered the accept of `name` under `ballot`.
+    pub fn on_accepted(
+        &mut self,
+        from: NodeId,
+        name: &ObjectName,
+        ballot: Ballot,
+        reply: AcceptReply,
+        effects: &mut Vec<Effect>,
+    ) {
+        match reply {
+            AcceptReply::Refused(higher) => return self.on_term(higher, effects),
+            // Within our own term it only says that this accept came late.
+            AcceptReply::Superseded(higher) => return self.on_term(higher.term, effects),
+            AcceptReply::Accepted => {}
+        }
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let Busy::Accepting { held, votes, answer } = &mut slot.busy else { return };
+        if held.ballot != ballot {
+            return;
+        }
+        votes.insert(from);
+        if !self.quorum.is_majority(|node| votes.contains(&node)) {
+            return;
+        }
+        let head = Held { ballot, record: Arc::new(held.record.head()) };
+        let answer = answer.take();
+        slot.known = Known::Chosen(Some(head));
+        slot.busy = Busy::Idle;
+        if let Some((token, answer)) = answer {
+            self.tokens.remove(&token);
+            effects.push(Effect::Answer { token, answer });
+        }
+        self.drive(name, effects);
+    }
+
+    /// Time passed (some tens of milliseconds): sends again what was not answered.
+    pub fn on_tick(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Preparing { term, promised_by, quiet_ticks } = &mut self.phase {
+            *quiet_ticks += 1;
+            if *quiet_ticks >= RESEND_TICKS {
+                *quiet_ticks = 0;
+                let silent = self.quorum.voters().iter().filter(|node| !promised_by.contains(node));
+                effects.extend(silent.map(|to| Effect::Prepare { to: *to, term: *term }));
+            }
+        }
+        let Phase::Leading { term } = self.phase else { return };
+        let names: BTreeSet<_> = self.tokens.values().cloned().collect();
+        for name in names {
+            let Some(slot) = self.slots.get_mut(&name) else { continue };
+            slot.quiet_ticks += 1;
+            if slot.quiet_ticks >= RESEND_TICKS {
+                slot.quiet_ticks = 0;
+                resend(&self.quorum, &name, term, slot, effects);
+            }
+        }
+    }
+
+    /// The deadline of a request passed.
+    pub fn on_expired(&mut self, token: Token, effects: &mut Vec<Effect>) {
+        let Some(name) = self.tokens.remove(&token) else { return };
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        let proposed = matches!(&slot.busy, Busy::Accepting { answer: Some((of, _)), .. } if *of == token);
+        if proposed {
+            // Neither success nor failure: whatever comes next on the key builds on it.
+            let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) else {
+                unreachable!("it was just seen to be accepting")
+            };
+            slot.known = Known::Proposed(held);
+            effects.push(Effect::Answer { token, answer: Answer::OutcomeUnknown });
+        } else {
+            slot.queue.retain(|waiting| waiting.token != token);
+            effects.push(Effect::Answer { token, answer: Answer::Unavailable });
+        }
+        self.drive(&name, effects);
+    }
+
+    /// Stops leading and hands every request back, towards the node of `higher`.
+    pub fn step_down(&mut self, higher: Term, effects: &mut Vec<Effect>) {
+        self.highest = self.highest.max(higher);
+        self.phase = Phase::Standby;
+        self.slots.clear();
+        self.arrival.clear();
+        for (token, _) in core::mem::take(&mut self.tokens) {
+            effects.push(Effect::Answer { token, answer: Answer::NotLeader(higher) });
+        }
+    }
+
+    /// The layout changed the partition's voters: whoever leads next does so in the new config.
+    pub fn reconfigure(&mut self, quorum: Arc<Quorum>, effects: &mut Vec<Effect>) {
+        self.quorum = quorum;
+        self.step_down(self.highest, effects);
+    }
+
+    /// Somebody told of a term.
+    fn on_term(&mut self, term: Term, effects: &mut Vec<Effect>) {
+        let mine = match &self.phase {
+            Phase::Standby => None,
+            Phase::Preparing { term, .. } | Phase::Leading { term } => Some(*term),
+        };
+        if mine.is_some_and(|mine| term > mine) {
+            self.step_down(term, effects);
+        }
+        self.highest = self.highest.max(term);
+    }
+
+    /// Takes the key as far as it goes without another message.
+    fn drive(&mut self, name: &ObjectName, effects: &mut Vec<Effect>) {
+        let Phase::Leading { term } = self.phase else { return };
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        while slot.busy == Busy::Idle {
+            let Some(front) = slot.queue.front() else { return };
+            slot.quiet_ticks = 0;
+            if slot.known == Known::Unknown {
+                self.counter += 1;
+                slot.busy = Busy::Learning { question: self.counter, replies: BTreeMap::new() };
+                return resend(&self.quorum, name, term, slot, effects);
+            }
+            let ballot = Ballot { term, seq: self.counter + 1 };
+            // What must be accepted by a majority before this request can go on, and whose answer that then is.
+            let (record, answer) = match decide(slot.known.record(), &front.request, ballot) {
+                Decision::Now(answer) => {
+                    finish_front(slot, &mut self.tokens, answer, effects);
+                    continue;
+                }
+                Decision::WhenChosen(answer) => match &slot.known {
+                    Known::Proposed(held) => (held.record.clone(), None),
+                    Known::Chosen(held) => {
+                        let answer = match answer {
+                            Answer::Chosen(_) => {
+                                Answer::Chosen(held.as_ref().map(|held| (held.ballot, held.record.clone())))
+                            }
+                            answer => answer,
+                        };
+                        finish_front(slot, &mut self.tokens, answer, effects);
+                        continue;
+                    }
+                    Known::Unknown => unreachable!("an unknown record is learnt before anything is decided"),
+                },
+                Decision::Apply(record, answer) => (record, Some((front.token, answer))),
+            };
+            self.counter += 1;
+            slot.busy = match (&slot.known, record.is_whole()) {
+                (Known::Chosen(Some(held)) | Known::Proposed(held), false) => {
+                    Busy::Fetching { question: self.counter, ballot: held.ballot }
+                }
+                _ => {
+                    if answer.is_some() {
+                        slot.queue.pop_front();
+                    }
+                    Busy::Accepting { held: Held { ballot, record }, votes: BTreeSet::new(), answer }
+                }
+            };
+            resend(&self.quorum, name, term, slot, effects);
+        }
+    }
+
+    /// Makes room: idle keys go, oldest first. A proposal of this term stays: a question would not fence it.
+    fn forget_some(&mut self) {
+        for _ in 0..self.arrival.len() {
+            if self.slots.len() < SLOTS_REMEMBERED_MAX {
+                return;
+            }
+            let Some(name) = self.arrival.pop_front() else { return };
+            let Some(slot) = self.slots.get(&name) else { continue };
+            let settled = match (&slot.known, self.leading()) {
+                (Known::Proposed(held), Some(term)) => held.ballot.term != term,
+                _ => true,
+            };
+            if settled && slot.busy == Busy::Idle && slot.queue.is_empty() {
+                self.slots.remove(&name);
+            } else {
+                self.arrival.push_back(name);
+            }
+        }
+    }
+}
+
+fn finish_front(
+    slot: &mut Slot,
+    tokens: &mut BTreeMap<Token, ObjectName>,
+    answer: Answer,
+    effects: &mut Vec<Effect>,
+) {
+    let Some(front) = slot.queue.pop_front() else { return };
+    tokens.remove(&front.token);
+    effects.push(Effect::Answer { token: front.token, answer });
+}
+
+/// Sends what is under way to every voter that has not answered it.
+fn resend(quorum: &Quorum, name: &ObjectName, term: Term, slot: &Slot, effects: &mut Vec<Effect>) {
+    for to in quorum.voters() {
+        let (to, name) = (*to, name.clone());
+        match &slot.busy {
+            Busy::Learning { question, replies } if !replies.contains_key(&to) => {
+                effects.push(Effect::Learn { to, name, term, question: *question, with_body: false });
+            }
+            Busy::Fetching { question, .. } => {
+                effects.push(Effect::Learn { to, name, term, question: *question, with_body: true });
+            }
+            Busy::Accepting { held, votes, .. } if !votes.contains(&to) => {
+                effects.push(Effect::Accept { to, name, ballot: held.ballot, record: held.record.clone() });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a leader knows and does about one key.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+
+use crate::ids::NodeId;
+use crate::record::Record;
+use crate::register::decide::{Answer, Request};
+use crate::register::leader::Token;
+use crate::register::quorum::Quorum;
+use crate::term::Ballot;
+
+/// A record and the ballot it was accepted under.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Held {
+    pub(super) ballot: Ballot,
+    pub(super) record: Arc<Record>,
+}
+
+/// The key's current record, as far as this leader knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Known {
+    /// Must be learnt first.
+    Unknown,
+    /// Chosen (`None`: never written). Kept as a head: no body.
+    Chosen(Option<Held>),
+    /// The highest proposal that may be chosen: the next record builds on it, and nobody sees it before it is.
+    Proposed(Held),
+}
+
+impl Known {
+    pub(super) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Unknown | Self::Chosen(None) => None,
+            Self::Chosen(Some(held)) | Self::Proposed(held) => Some(&held.record),
+        }
+    }
+
+    /// Judges what a majority holds.
+    pub(super) fn assess(quorum: &Quorum, replies: &BTreeMap<NodeId, Option<Held>>) -> Self {
+        let ballot_of = |held: &Option<Held>| held.as_ref().map(|held| held.ballot);
+        let Some(Some(highest)) = replies.values().max_by_key(|held| ballot_of(held)) else {
+            return Self::Chosen(None);
+        };
+        let agrees = |node| replies.get(&node).is_some_and(|held| ballot_of(held) == Some(highest.ballot));
+        if quorum.is_majority(agrees) {
+            Self::Chosen(Some(highest.clone()))
+        } else {
+            Self::Proposed(highest.clone())
+        }
+    }
+}
+
+/// What is under way for a key: one thing at a time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Busy {
+    /// Nothing.
+    Idle,
+    /// Asking a majority what they hold. Only replies to this very question count: an older one may have been
+    /// answered before this leader's own accepts.
+    Learning { question: u64, replies: BTreeMap<NodeId, Option<Held>> },
+    /// The record under `ballot` must be accepted again, and only its head is known: asking for the whole.
+    Fetching { question: u64, ballot: Ballot },
+    /// Waiting for a majority of acknowledgements. Without `answer` it completes what another proposed.
+    Accepting { held: Held, votes: BTreeSet<NodeId>, answer: Option<(Token, Answer)> },
+}
+
+/// A request that waits for its turn on the key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Waiting {
+    pub(super) token: Token,
+    pub(super) request: Request,
+}
+
+/// One key's place in the leader's memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Slot {
+    pub(super) known: Known,
+    pub(super) busy: Busy,
+    pub(super) queue: VecDeque<Waiting>,
+    /// Ticks since the last message of what is under way.
+    pub(super) quiet_ticks: u8,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self { known: Known::Unknown, busy: Busy::Idle, queue: VecDeque::new(), quiet_ticks: 0 }
+    }
+}
