@@ -2,6 +2,8 @@
 //!
 //! One string is the cheapest thing that can cross the border to JavaScript, and the tests run without a browser.
 
+use alloc::string::String;
+
 /// One JSON object, being written.
 pub(crate) struct JsonObject {
     text: String,
@@ -15,15 +17,20 @@ impl JsonObject {
 
     /// Adds a string.
     pub(crate) fn string(mut self, name: &str, value: &str) -> Self {
+        self.add_string(name, value);
+        self
+    }
+
+    /// Adds a string, in place.
+    pub(crate) fn add_string(&mut self, name: &str, value: &str) {
         self.name(name);
         quote(&mut self.text, value);
-        self
     }
 
     /// Adds a number. JavaScript reads it exactly up to 2^53, which no size or time here reaches.
     pub(crate) fn number(mut self, name: &str, value: u64) -> Self {
         self.name(name);
-        self.text.push_str(&value.to_string());
+        push_number(&mut self.text, value);
         self
     }
 
@@ -72,6 +79,14 @@ pub(crate) fn string(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     quote(&mut text, value);
     text
+}
+
+/// Without core's formatting, which would be a tenth of the module.
+fn push_number(text: &mut String, value: u64) {
+    if value >= 10 {
+        push_number(text, value / 10);
+    }
+    text.push(char::from(b'0' + (value % 10) as u8));
 }
 
 /// Lower-case hex digits.

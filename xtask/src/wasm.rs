@@ -25,7 +25,7 @@ const WASM_FEATURES: [&str; 7] = [
 
 /// Builds `client-wasm/js/dist` in `repository`: the npm package, ready to be packed. Installs the package's own
 /// build tools (from its lock file) when they are not there.
-pub fn build_wasm(repository: &Path) -> Result<(), String> {
+pub(crate) fn build_wasm(repository: &Path) -> Result<(), String> {
     let js = repository.join("client-wasm/js");
     let module = build_core(repository)?;
     install_npm(&js)?;
