@@ -18,6 +18,9 @@ pub enum Request {
         op: OpId,
         /// What must hold.
         condition: Condition,
+        /// An earlier try may still be on its way: a refusal must fence the operation, or that try could take effect
+        /// after "it did not happen" was answered.
+        retry: bool,
         /// What to write.
         object: Arc<Object>,
     },
@@ -27,6 +30,8 @@ pub enum Request {
         op: OpId,
         /// What must hold.
         condition: Condition,
+        /// As for a put.
+        retry: bool,
         /// The leader's wall clock, for people only.
         unix_ms: u64,
     },
@@ -61,7 +66,7 @@ pub enum Answer {
     Forgotten,
     /// What is chosen now: the ballot and the head (`None`: never written).
     Chosen(Option<(Ballot, Arc<Record>)>),
-    /// Refused: [`Code::ConditionFailed`] or [`Code::StaleOpId`]. Nothing was changed.
+    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. Nothing was changed.
     Refused(Code),
     /// Another term outranks ours: ask its node, or take over again. Our proposal may yet be completed by it, which
     /// its history will show: passing on the same op id is safe.
@@ -86,9 +91,13 @@ pub enum Decision {
 /// Decides `request` on the `current` record (`None`: never written). `ballot` is what a new record would get.
 pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> Decision {
     match request {
-        Request::Put { op, condition, object } => {
-            if let Some(decision) = decided_before(current, *op, *condition) {
-                return decision;
+        Request::Put { op, condition, retry, object } => {
+            match decided_before(current, *op, *condition) {
+                Some(Decision::WhenChosen(refusal @ Answer::Refused(Code::ConditionFailed(_)))) if *retry => {
+                    return fence(current, *op, object.modified_unix_ms, ballot, refusal);
+                }
+                Some(decision) => return decision,
+                None => {}
             }
             let version = Version(ballot);
             let record = Record {
@@ -99,12 +108,16 @@ pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> De
             let modified_unix_ms = Some(object.modified_unix_ms);
             Decision::Apply(Arc::new(record), Answer::Put { version, modified_unix_ms })
         }
-        Request::Delete { op, condition, unix_ms } => {
-            if let Some(decision) = decided_before(current, *op, *condition) {
-                return decision;
-            }
-            if current.is_none_or(|record| record.object().is_none()) {
-                return Decision::WhenChosen(Answer::Deleted(false));
+        Request::Delete { op, condition, retry, unix_ms } => {
+            let nothing = current.is_none_or(|record| record.object().is_none());
+            let before = decided_before(current, *op, *condition)
+                .or(nothing.then_some(Decision::WhenChosen(Answer::Deleted(false))));
+            match before {
+                Some(Decision::WhenChosen(
+                    refusal @ (Answer::Refused(Code::ConditionFailed(_)) | Answer::Deleted(false)),
+                )) if *retry => return fence(current, *op, *unix_ms, ballot, refusal),
+                Some(decision) => return decision,
+                None => {}
             }
             let version = Version(ballot);
             let record = Record {
@@ -130,7 +143,7 @@ fn decided_before(current: Option<&Record>, op: OpId, condition: Condition) -> O
             Some(Decision::WhenChosen(Answer::Put { version, modified_unix_ms }))
         }
         Seen::Known(OpEffect::Deleted(_)) => Some(Decision::WhenChosen(Answer::Deleted(true))),
-        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::StaleOpId(op)))),
+        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::Fenced))),
         Seen::Forgotten(floor) => Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor)))),
         Seen::Never if !condition.holds(object_version) => {
             Some(Decision::WhenChosen(Answer::Refused(Code::ConditionFailed(object_version))))
@@ -147,20 +160,20 @@ fn decide_outcome(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ball
         }
         Seen::Known(OpEffect::Fenced) => Decision::WhenChosen(Answer::Fenced),
         Seen::Forgotten(_) => Decision::Now(Answer::Forgotten),
-        Seen::Never => {
-            let history = remember(current, op, OpEffect::Fenced);
-            let record = match current {
-                // The object stays what it was, and so does its version.
-                Some(record) => Record { history, ..record.clone() },
-                None => Record {
-                    version: Version(ballot),
-                    state: State::Tombstone { deleted_unix_ms: unix_ms },
-                    history,
-                },
-            };
-            Decision::Apply(Arc::new(record), Answer::Fenced)
-        }
+        Seen::Never => fence(current, op, unix_ms, ballot, Answer::Fenced),
     }
+}
+
+/// Writes down that `op` never took effect, then answers. An object stays what it was, and so does its version.
+fn fence(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ballot, answer: Answer) -> Decision {
+    let history = remember(current, op, OpEffect::Fenced);
+    let record = match current {
+        Some(record) => Record { history, ..record.clone() },
+        None => {
+            Record { version: Version(ballot), state: State::Tombstone { deleted_unix_ms: unix_ms }, history }
+        }
+    };
+    Decision::Apply(Arc::new(record), answer)
 }
 
 fn remember(current: Option<&Record>, op: OpId, effect: OpEffect) -> History {

@@ -178,6 +178,11 @@ impl Leader {
         effects.extend(self.quorum.voters().iter().map(|to| Effect::Prepare { to: *to, term }));
     }
 
+    /// This node's durable promise is at least `promised`: it may have been given to another candidate.
+    pub fn on_heard(&mut self, promised: Term) {
+        self.highest = self.highest.max(promised);
+    }
+
     /// A request for this partition's leader. Takes over when it does not lead.
     pub fn begin(&mut self, token: Token, name: &ObjectName, request: Request, effects: &mut Vec<Effect>) {
         self.campaign(effects);
