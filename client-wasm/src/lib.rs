@@ -1,27 +1,39 @@
 //! The wasm core of the browser client: it decides, encodes, hashes and verifies. TypeScript performs the I/O.
 //!
-//! tonic stays out (BROWSER: 70 KB gzip, no abort, no progress), and so do bodies: wasm memory never shrinks again, so
-//! they pass through one fixed scratch for hashing and are sent and kept by JavaScript. Nothing here panics on any
-//! input. What fails throws the JSON text of an error; anything else that JavaScript catches is a trap.
+//! tonic and prost stay out, for their size, and so do bodies: wasm memory never shrinks again, so they pass through one
+//! fixed scratch for hashing and are sent and kept by JavaScript. No input makes this panic. What fails throws the JSON
+//! text of an error; anything else that JavaScript catches is a trap. Times are milliseconds of a clock that never goes
+//! back, as JavaScript numbers.
 
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
+mod calls;
 mod fault;
 mod fields;
 mod json;
 mod request;
 mod response;
-mod status;
+mod runtime;
 
-use holdfast_core::ids::OpId;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::record::BODY_BYTES_MAX;
 use wasm_bindgen::prelude::*;
 
+use crate::calls::Calls;
 use crate::fault::{Fault, malformed};
 use crate::request::{HEAD_BYTES_MAX, PutHead};
 
 /// Bytes of the scratch: the longest message whose body must be verified.
 const SCRATCH_BYTES: usize = BODY_BYTES_MAX + HEAD_BYTES_MAX;
 
-/// An RPC of the services `Objects` and `Cluster`.
+/// An RPC of the service `Objects`, or `Cluster.Status`.
 #[wasm_bindgen]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
@@ -47,24 +59,20 @@ pub enum Method {
 
 /// One client's core.
 #[wasm_bindgen]
-#[derive(Debug)]
 pub struct Core {
+    calls: Calls,
     /// Never grows: its address stays.
     scratch: Box<[u8]>,
 }
 
-impl Default for Core {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[wasm_bindgen]
 impl Core {
-    /// Allocates the scratch.
+    /// For a client of the nodes at these addresses.
     #[wasm_bindgen(constructor)]
-    pub fn new() -> Self {
-        Self { scratch: vec![0; SCRATCH_BYTES].into_boxed_slice() }
+    #[allow(clippy::needless_pass_by_value, reason = "what wasm-bindgen hands over")]
+    pub fn new(endpoints: Vec<String>) -> Result<Self, String> {
+        let calls = Calls::new(&endpoints).map_err(thrown)?;
+        Ok(Self { calls, scratch: vec![0; SCRATCH_BYTES].into_boxed_slice() })
     }
 
     /// Where the scratch lies in the module's memory.
@@ -79,7 +87,86 @@ impl Core {
         self.scratch.len()
     }
 
-    /// The request of a put but for its body, the first `body_bytes` of the scratch, which are hashed.
+    /// A new op id, 16 bytes, from 10 random ones, above `floor` (an op id, or empty).
+    #[wasm_bindgen(js_name = opId)]
+    pub fn op_id(&self, unix_ms: f64, random: &[u8], floor: &[u8]) -> Result<Vec<u8>, String> {
+        let id = calls::op_id(unix_ms as u64, random, floor).map_err(thrown)?;
+        Ok(id.to_bytes().to_vec())
+    }
+
+    /// Begins an operation: `{"call":…,"effects":[…]}`. An empty key: any node is as good as any other.
+    #[allow(clippy::too_many_arguments, reason = "a flat list is what crosses to wasm with the least code")]
+    pub fn begin(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        mutation: bool,
+        body_bytes: f64,
+        doubtful: bool,
+        deadline: f64,
+        now: f64,
+        random: f64,
+    ) -> Result<String, String> {
+        let spec = calls::spec(bucket, key, mutation, body_bytes as u64, deadline as u64, doubtful);
+        Ok(self.calls.begin(spec.map_err(thrown)?, now as u64, random as u64))
+    }
+
+    /// An attempt ended so. The effects.
+    #[wasm_bindgen(js_name = onAnswer)]
+    pub fn on_answer(&mut self, call: usize, attempt: u32, answer: &str, now: f64) -> String {
+        self.calls.on_answer(call, attempt, answer, now as u64)
+    }
+
+    /// Bytes of an attempt moved: it is alive.
+    #[wasm_bindgen(js_name = onProgress)]
+    pub fn on_progress(&mut self, call: usize, attempt: u32, now: f64) {
+        self.calls.on_progress(call, attempt, now as u64);
+    }
+
+    /// The time of the last `wake` came. The effects.
+    #[wasm_bindgen(js_name = onTime)]
+    pub fn on_time(&mut self, call: usize, now: f64) -> String {
+        self.calls.on_time(call, now as u64)
+    }
+
+    /// The caller is through with an operation.
+    pub fn end(&mut self, call: usize) {
+        self.calls.end(call);
+    }
+
+    /// The address of the node to ask for the topology now; empty: none. [`Self::on_refresh`] must follow.
+    #[wasm_bindgen(js_name = refreshDue)]
+    pub fn refresh_due(&mut self, now: f64, random: f64) -> String {
+        self.calls.refresh_due(now as u64, random as u64).into()
+    }
+
+    /// The topology that was asked for: the first `bytes` of the scratch; 0: none came.
+    #[wasm_bindgen(js_name = onRefresh)]
+    pub fn on_refresh(&mut self, bytes: usize, now: f64) -> Result<(), String> {
+        let message = self.scratch.get(..bytes).unwrap_or_default();
+        let topology = if message.is_empty() { Ok(None) } else { response::topology(message).map(Some) };
+        let (topology, fault) = match topology {
+            Ok(topology) => (topology, None),
+            Err(fault) => (None, Some(fault)),
+        };
+        self.calls.on_refresh(topology, now as u64).and(fault.map_or(Ok(()), Err)).map_err(thrown)
+    }
+
+    /// Whether a topology came yet.
+    #[wasm_bindgen(js_name = knowsTopology)]
+    pub fn knows_topology(&self) -> bool {
+        self.calls.knows_topology()
+    }
+
+    /// The address of the node that orders an object's writes; empty: not known.
+    #[wasm_bindgen(js_name = leaderUrl)]
+    pub fn leader_url(&self, bucket: &str, key: &str) -> Result<String, String> {
+        let name = ObjectName::new(bucket, key).map_err(|invalid| thrown(invalid.into()))?;
+        Ok(self.calls.leader_url(name.partition()).into())
+    }
+
+    /// The request of a put but for its body, the first `body_bytes` of the scratch, which are hashed. With `item` as an
+    /// element of PutMany. `condition`: empty, `absent`, `present` or a version.
     #[wasm_bindgen(js_name = putRequest)]
     #[allow(clippy::too_many_arguments, reason = "a flat list is what crosses to wasm with the least code")]
     pub fn put_request(
@@ -93,14 +180,15 @@ impl Core {
         body_bytes: usize,
         item: bool,
     ) -> Result<Vec<u8>, String> {
-        let head = PutHead { bucket, key, condition, content_type, metadata };
         let encode = || {
             request::check_body(body_bytes)?;
             let body = self.scratch.get(..body_bytes).ok_or_else(malformed)?;
-            let head = head.encode(OpId::from_slice(op)?, *blake3::hash(body).as_bytes(), body_bytes)?;
+            let op = OpId::from_slice(op)?;
+            let head = PutHead { bucket, key, op, condition, content_type, metadata };
+            let head = head.encode(*blake3::hash(body).as_bytes(), body_bytes)?;
             Ok(if item { request::item(&head, body_bytes) } else { head })
         };
-        encode().map_err(|fault: Fault| fault.0)
+        encode().map_err(thrown)
     }
 
     /// The request of a get; with `item` as an element of GetMany.
@@ -113,21 +201,27 @@ impl Core {
         if_none_match: &str,
         item: bool,
     ) -> Result<Vec<u8>, String> {
-        let request = request::get(bucket, key, range, if_none_match).map_err(|fault| fault.0)?;
+        let request = request::get(bucket, key, range, if_none_match).map_err(thrown)?;
         Ok(if item { request::item(&request, 0) } else { request })
     }
 
     /// The request of a head.
     #[wasm_bindgen(js_name = headRequest)]
     pub fn head_request(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
-        request::head(bucket, key).map_err(|fault| fault.0)
+        request::head(bucket, key).map_err(thrown)
     }
 
     /// The request of a delete.
     #[wasm_bindgen(js_name = deleteRequest)]
-    pub fn delete_request(&self, bucket: &str, key: &str, op: &[u8], condition: &str) -> Result<Vec<u8>, String> {
+    pub fn delete_request(
+        &self,
+        bucket: &str,
+        key: &str,
+        op: &[u8],
+        condition: &str,
+    ) -> Result<Vec<u8>, String> {
         let encode = || request::delete(bucket, key, OpId::from_slice(op)?, condition);
-        encode().map_err(|fault| fault.0)
+        encode().map_err(thrown)
     }
 
     /// The request of one page of a listing.
@@ -140,19 +234,19 @@ impl Core {
         page_token: &str,
         page_size: u32,
     ) -> Result<Vec<u8>, String> {
-        request::list(bucket, prefix, delimiter, page_token, page_size).map_err(|fault| fault.0)
+        request::list(bucket, prefix, delimiter, page_token, page_size).map_err(thrown)
     }
 
     /// The question what became of a mutation.
     #[wasm_bindgen(js_name = outcomeRequest)]
     pub fn outcome_request(&self, bucket: &str, key: &str, op: &[u8]) -> Result<Vec<u8>, String> {
         let encode = || request::outcome(bucket, key, OpId::from_slice(op)?);
-        encode().map_err(|fault| fault.0)
+        encode().map_err(thrown)
     }
 
     /// Reads the answer to `method`: the first `bytes` of the scratch. `more`: the message goes on after them.
     pub fn read(&self, method: Method, bytes: usize, more: bool) -> Result<String, String> {
-        let window = self.scratch.get(..bytes).ok_or_else(|| malformed().0)?;
+        let window = self.scratch.get(..bytes).ok_or_else(|| thrown(malformed()))?;
         let json = match method {
             Method::List => response::list(window, more),
             Method::PutMany => response::put_many(window, more),
@@ -165,12 +259,16 @@ impl Core {
             Method::Outcome => response::outcome(window),
             Method::Status => response::status(window),
         };
-        json.map_err(|fault| fault.0)
+        json.map_err(thrown)
     }
 
     /// The JSON text of the error in a status's details; empty when they hold none of Holdfast's.
     #[wasm_bindgen(js_name = statusError)]
     pub fn status_error(&self, details: &[u8]) -> String {
-        status::error_of_status(details).map(|error| Fault::from(error).0).unwrap_or_default()
+        fault::of_status(details).map(|fault| fault.0).unwrap_or_default()
     }
+}
+
+fn thrown(fault: Fault) -> String {
+    fault.0
 }
