@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use holdfast_core::client::{Answer, Ask, Effect, Ending, Kind, Operation, Policy, Router, Settlement, Slot, Spec};
+use holdfast_core::client::{Answer, Effect, Ending, Kind, Operation, Policy, Router, Slot, Spec, Topology};
 use holdfast_core::error::{Code, Error};
 use holdfast_core::ids::{ObjectName, OpId, Partition};
 
@@ -82,7 +82,7 @@ impl Calls {
     /// The topology, or none, came from whom [`Self::refresh_due`] named last.
     pub(crate) fn on_refresh(
         &mut self,
-        topology: Option<holdfast_core::client::Topology>,
+        topology: Option<Topology>,
         now_ms: u64,
     ) -> Result<(), Fault> {
         let Some(slot) = self.refreshing.take() else { return Ok(()) };
@@ -120,11 +120,11 @@ impl Calls {
     fn effect(&self, effect: &Effect) -> String {
         let json = JsonObject::new();
         match *effect {
-            Effect::Send { attempt, slot, ask, timeout_ms } => json
+            Effect::Send { attempt, slot, retry, timeout_ms } => json
                 .string("do", "send")
                 .number("attempt", attempt.into())
                 .string("url", self.router.url(slot))
-                .flag("outcome", ask == Ask::Outcome)
+                .flag("retry", retry)
                 .number("timeoutMs", timeout_ms),
             Effect::Cancel { attempt } => json.string("do", "cancel").number("attempt", attempt.into()),
             Effect::WakeAt(at) => json.string("do", "wake").number("at", at),
@@ -165,17 +165,14 @@ pub(crate) fn op_id(unix_ms: u64, random: &[u8], floor: &[u8]) -> Result<OpId, F
     Ok(OpId::from_parts(unix_ms.max(after), bits))
 }
 
-/// How an attempt ended: `ok`, `unchanged`, `damaged`, `not-sent`, `lost`, what `Outcome` said, or the code of the
-/// node's error (with `stale-op-id:` and the floor in hex). What is none of these is no answer.
+/// How an attempt ended: `ok`, `unchanged`, `damaged`, `not-sent`, `lost`, or the code of the node's error
+/// (with `stale-op-id:` and the floor in hex). What is none of these is no answer.
 fn answer(text: &str) -> Answer {
     match text {
         "ok" => Answer::Ok,
         "unchanged" => Answer::Unchanged,
         "damaged" => Answer::Damaged,
         "not-sent" => Answer::NotSent,
-        "committed" => Answer::Settled(Settlement::Committed),
-        "fenced" => Answer::Settled(Settlement::Fenced),
-        "unknown" => Answer::Settled(Settlement::Unknown),
         _ => {
             let refused = match text.split_once(':') {
                 Some((_, floor)) => floor.parse::<OpId>().ok().map(Code::StaleOpId),
@@ -215,7 +212,7 @@ mod tests {
         let spec = spec("b", "k", true, 3, 5_000, false).unwrap();
         let begun = calls.begin(spec, 0, 0);
         assert!(begun.starts_with(
-            r#"{"call":0,"effects":[{"do":"send","attempt":0,"url":"http://127.0.0.1:7070","outcome":false"#
+            r#"{"call":0,"effects":[{"do":"send","attempt":0,"url":"http://127.0.0.1:7070","retry":false"#
         ));
         let effects = calls.on_answer(0, 0, "lost", 10);
         assert!(effects.contains(r#""attempt":1,"url":"http://127.0.0.1:7071""#), "{effects}");

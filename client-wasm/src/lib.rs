@@ -165,8 +165,14 @@ impl Core {
         Ok(self.calls.leader_url(name.partition()).into())
     }
 
-    /// The request of a put but for its body, the first `body_bytes` of the scratch, which are hashed. With `item` as an
-    /// element of PutMany. `condition`: empty, `absent`, `present` or a version.
+    /// BLAKE3 of the first `bytes` of the scratch.
+    pub fn hash(&self, bytes: usize) -> Result<Vec<u8>, String> {
+        let body = self.scratch.get(..bytes).ok_or_else(|| thrown(malformed()))?;
+        Ok(blake3::hash(body).as_bytes().to_vec())
+    }
+
+    /// The request of a put but for its body's bytes. With `item` as an element of PutMany. `condition`: empty, `absent`,
+    /// `present` or a version. `retry`: an earlier attempt may still take effect.
     #[wasm_bindgen(js_name = putRequest)]
     #[allow(clippy::too_many_arguments, reason = "a flat list is what crosses to wasm with the least code")]
     pub fn put_request(
@@ -175,17 +181,17 @@ impl Core {
         key: &str,
         op: &[u8],
         condition: &str,
+        retry: bool,
         content_type: &str,
         metadata: Vec<String>,
+        hash: &[u8],
         body_bytes: usize,
         item: bool,
     ) -> Result<Vec<u8>, String> {
         let encode = || {
-            request::check_body(body_bytes)?;
-            let body = self.scratch.get(..body_bytes).ok_or_else(malformed)?;
             let op = OpId::from_slice(op)?;
-            let head = PutHead { bucket, key, op, condition, content_type, metadata };
-            let head = head.encode(*blake3::hash(body).as_bytes(), body_bytes)?;
+            let head = PutHead { bucket, key, op, condition, retry, content_type, metadata, hash, body_bytes };
+            let head = head.encode()?;
             Ok(if item { request::item(&head, body_bytes) } else { head })
         };
         encode().map_err(thrown)
@@ -219,8 +225,9 @@ impl Core {
         key: &str,
         op: &[u8],
         condition: &str,
+        retry: bool,
     ) -> Result<Vec<u8>, String> {
-        let encode = || request::delete(bucket, key, OpId::from_slice(op)?, condition);
+        let encode = || request::delete(bucket, key, OpId::from_slice(op)?, condition, retry);
         encode().map_err(thrown)
     }
 

@@ -31,19 +31,25 @@ pub(crate) struct PutHead<'a> {
     pub(crate) op: OpId,
     /// `""`: always; `absent`; `present`; else the version that must be there.
     pub(crate) condition: &'a str,
+    /// An earlier attempt under this op id may still take effect.
+    pub(crate) retry: bool,
     /// Empty: the node's default.
     pub(crate) content_type: &'a str,
     /// Names and values in turn.
     pub(crate) metadata: Vec<String>,
+    /// BLAKE3 of the body.
+    pub(crate) hash: &'a [u8],
+    /// Bytes of the body.
+    pub(crate) body_bytes: usize,
 }
 
 impl PutHead<'_> {
-    /// Checks it, and encodes all of the request but the bytes of the body, whose hash and length are given.
-    pub(crate) fn encode(self, hash: [u8; 32], body_bytes: usize) -> Result<Vec<u8>, Fault> {
+    /// Checks it, and encodes all of the request but the bytes of the body.
+    pub(crate) fn encode(self) -> Result<Vec<u8>, Fault> {
         check_content_type(self.content_type)?;
         let metadata = pairs(&self.metadata)?;
         check_metadata(metadata.iter().copied())?;
-        check_body(body_bytes)?;
+        check_body(self.body_bytes)?;
         let mut request = named(self.bucket, self.key)?;
         request.bytes(3, &self.op.to_bytes());
         write_condition(&mut request, self.condition)?;
@@ -54,16 +60,17 @@ impl PutHead<'_> {
             entry.bytes(2, value.as_bytes());
             request.message(6, &entry.finish());
         }
-        request.bytes(7, &hash);
-        if body_bytes > 0 {
-            request.announce(BODY_FIELD, body_bytes);
+        request.bytes(7, self.hash);
+        request.number(8, self.retry.into());
+        if self.body_bytes > 0 {
+            request.announce(BODY_FIELD, self.body_bytes);
         }
         Ok(request.finish())
     }
 }
 
 /// Refuses a body over the limit, before anything is sent.
-pub(crate) fn check_body(body_bytes: usize) -> Result<(), Fault> {
+fn check_body(body_bytes: usize) -> Result<(), Fault> {
     if body_bytes > BODY_BYTES_MAX {
         let message = "the body is over 1 MiB (1048576 bytes), the most that one object can hold";
         return Err(Error::new(Code::TooLarge(BODY_BYTES_MAX as u64), message).into());
@@ -98,11 +105,18 @@ pub(crate) fn head(bucket: &str, key: &str) -> Result<Vec<u8>, Fault> {
     Ok(named(bucket, key)?.finish())
 }
 
-/// A delete; `condition` as in [`PutHead`].
-pub(crate) fn delete(bucket: &str, key: &str, op: OpId, condition: &str) -> Result<Vec<u8>, Fault> {
+/// A delete; `condition` and `retry` as in [`PutHead`].
+pub(crate) fn delete(
+    bucket: &str,
+    key: &str,
+    op: OpId,
+    condition: &str,
+    retry: bool,
+) -> Result<Vec<u8>, Fault> {
     let mut request = named(bucket, key)?;
     request.bytes(3, &op.to_bytes());
     write_condition(&mut request, condition)?;
+    request.number(5, retry.into());
     Ok(request.finish())
 }
 
