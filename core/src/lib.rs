@@ -12,6 +12,7 @@ pub mod condition;
 pub mod error;
 pub mod history;
 pub mod ids;
+pub mod listing;
 pub mod placement;
 pub mod record;
 pub mod register;

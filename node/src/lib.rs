@@ -4,3 +4,5 @@
 pub mod engine;
 pub mod env;
 pub mod peer;
+pub mod registry;
+pub mod store;

@@ -56,7 +56,9 @@ impl Inner {
         };
         let before = self.view();
         if before.as_ref().is_some_and(|before| before.layout.version > layout.version) {
-            tracing::error!("the registry holds an older layout than this node: was it restored from a backup?");
+            tracing::error!(
+                "the registry holds an older layout than this node: was it restored from a backup?"
+            );
             return;
         }
         // Nodes that are not registered now keep their last known address: they may be back any moment.

@@ -16,6 +16,7 @@ use super::write::{Done, Operation};
 use super::{NewObject, OutcomeAnswer};
 
 /// What arrived from a peer.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way to be carried out")]
 pub(super) enum Arrived {
     /// For the key's leader.
     Operation(Operation),
@@ -161,7 +162,7 @@ pub(super) fn get_result(name: &ObjectName, with_body: bool, get: v1::GetRespons
 }
 
 /// What clients are told of an object.
-pub fn info(name: &ObjectName, record: &Record) -> Option<v1::ObjectInfo> {
+pub(super) fn info(name: &ObjectName, record: &Record) -> Option<v1::ObjectInfo> {
     let object = record.object()?;
     Some(v1::ObjectInfo {
         key: name.key.as_str().to_owned(),

@@ -149,11 +149,7 @@ impl Inner {
         self.perform_all(partition, effects);
     }
 
-    fn step(
-        &self,
-        partition: Partition,
-        event: impl FnOnce(&mut Leader, &mut Vec<Effect>),
-    ) -> Vec<Effect> {
+    fn step(&self, partition: Partition, event: impl FnOnce(&mut Leader, &mut Vec<Effect>)) -> Vec<Effect> {
         let mut effects = Vec::new();
         let here = &self.partitions[partition.index()];
         let mut locked = here.cell.lock();
@@ -180,12 +176,10 @@ impl Inner {
             }
             Effect::Learn { to, name, term, question, with_body } if to == self.me => {
                 let inner = self.clone();
-                let op = ReplicaOp::Read { name: name.clone(), term, with_body };
-                self.store.submit(op, move |answer| {
+                let op = ReplicaOp::Learn { name: name.clone(), term, with_body };
+                self.submit(op, move |answer| {
                     let reply = match answer {
-                        Ok(ReplicaAnswer::Read(holds)) => {
-                            LearnReply::Holds(holds.map(|(ballot, record)| (ballot, Arc::new(record))))
-                        }
+                        Ok(ReplicaAnswer::Learned(holds)) => LearnReply::Holds(holds),
                         Ok(ReplicaAnswer::Refused(higher)) => LearnReply::Refused(higher),
                         _ => return,
                     };
@@ -201,7 +195,7 @@ impl Inner {
             Effect::Accept { to, name, ballot, record } if to == self.me => {
                 let inner = self.clone();
                 let op = ReplicaOp::Accept { name: name.clone(), ballot, record };
-                self.store.submit(op, move |answer| {
+                self.submit(op, move |answer| {
                     let reply = match answer {
                         Ok(ReplicaAnswer::Stored) => AcceptReply::Accepted,
                         Ok(ReplicaAnswer::Refused(higher)) => AcceptReply::Refused(higher),
@@ -221,7 +215,7 @@ impl Inner {
 
     fn prepare_here(self: &Arc<Self>, partition: Partition, term: Term) {
         let inner = self.clone();
-        self.store.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
+        self.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
             if let Ok(ReplicaAnswer::Promised(promised)) = answer {
                 let me = inner.me;
                 inner.drive(partition, |leader, effects| leader.on_promised(me, promised, effects));

@@ -30,13 +30,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use api::{ListPage, ListQuery, NewObject, OutcomeAnswer};
+pub use api::{Mutation, NewObject, OutcomeAnswer};
 pub use view::ClusterView;
 
 use crate::env::Env;
 use crate::peer::Links;
-use crate::registry::{NodeEntry, Registry};
-use crate::store::Store;
+use crate::registry::Registry;
+use crate::store::{ReplicaAnswer, ReplicaOp, Store, StoreError};
 use lead::PartitionCell;
 
 /// Operations of clients under way on one node at most; beyond it they are refused as overload.
@@ -50,8 +50,6 @@ pub struct EngineParts {
     pub env: Env,
     /// The cluster's name.
     pub cluster: String,
-    /// This node's registration.
-    pub entry: NodeEntry,
     /// The opened store.
     pub store: Store,
     /// The registry, started.
@@ -72,7 +70,6 @@ pub(super) struct Inner {
     me: NodeId,
     env: Env,
     cluster: String,
-    entry: NodeEntry,
     store: Store,
     registry: Registry,
     bootstrap_nodes: usize,
@@ -96,5 +93,23 @@ impl Drop for Inner {
         for task in self.tasks.lock().drain(..) {
             task.abort();
         }
+    }
+}
+
+impl Inner {
+    /// The cluster as known now.
+    fn view(&self) -> Option<Arc<ClusterView>> {
+        self.view.read().clone()
+    }
+
+    /// One operation for the own replica. A full queue answers as overloaded: whoever needs it asks again.
+    fn submit(
+        &self,
+        op: ReplicaOp,
+        on_done: impl FnOnce(Result<ReplicaAnswer, StoreError>) + Send + 'static,
+    ) {
+        self.store.try_submit(vec![op], move |mut answers| {
+            on_done(answers.pop().unwrap_or(Err(StoreError::Closed)));
+        });
     }
 }

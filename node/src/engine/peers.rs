@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_core::error::{Code, Error, Invalid};
-use holdfast_core::ids::{BucketName, ObjectName, Partition};
+use holdfast_core::ids::{ObjectName, Partition};
 use holdfast_core::record::Record;
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::forward::{self, Arrived};
@@ -22,9 +21,6 @@ use crate::store::{ReplicaAnswer, ReplicaOp, StoreError};
 
 /// Longest time a passed-on operation may take, whatever its asker says.
 const FORWARD_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Entries in one page of a local listing at most.
-const LIST_PAGE_MAX: usize = 4096;
-
 type Respond = Box<dyn FnOnce(Reply) + Send>;
 
 impl PeerHandler for Engine {
@@ -34,13 +30,14 @@ impl PeerHandler for Engine {
             Ask::Prepare(prepare) => inner.on_prepare(prepare, reply),
             Ask::Read(read) => match inner.on_read(read) {
                 Ok(ReadAsk::Now(answer)) => reply(Reply::Read(answer)),
-                Ok(ReadAsk::Later(op)) => inner.store.submit(op, move |answer| reply(learn_reply(answer))),
+                Ok(ReadAsk::Later(op)) => inner.submit(op, move |answer| reply(learn_reply(answer))),
                 Err(error) => reply(Reply::Error((&error).into())),
             },
-            Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record) {
+            Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record)
+            {
                 Ok((name, ballot, record)) => {
                     let op = ReplicaOp::Accept { name, ballot, record: Arc::new(record) };
-                    inner.store.submit(op, move |answer| reply(accept_reply(answer)));
+                    inner.submit(op, move |answer| reply(accept_reply(answer)));
                 }
                 Err(invalid) => reply(Reply::Error((&Error::from(invalid)).into())),
             },
@@ -48,7 +45,7 @@ impl PeerHandler for Engine {
                 match stored_op(&install.bucket, &install.key, install.ballot, install.record) {
                     Ok((name, ballot, record)) => {
                         let op = ReplicaOp::Install { name, ballot, record: Arc::new(record) };
-                        inner.store.submit(op, move |answer| {
+                        inner.submit(op, move |answer| {
                             reply(match answer {
                                 Ok(_) => Reply::Install(v1::InstallReply {}),
                                 Err(error) => store_error(error),
@@ -71,6 +68,7 @@ impl PeerHandler for Engine {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way out")]
 enum ReadAsk {
     Now(v1::ReadReply),
     Later(ReplicaOp),
@@ -86,26 +84,28 @@ impl Inner {
             Ok(items) => items,
             Err(invalid) => return reply(Reply::Error((&Error::from(invalid)).into())),
         };
-        if items.is_empty() {
-            return reply(Reply::Prepare(v1::PrepareReply { items: Vec::new() }));
-        }
-        let gather = Arc::new(Mutex::new(Gather { left: items.len(), items: Vec::new(), reply: Some(reply) }));
-        for (partition, term) in items {
-            let gather = gather.clone();
-            self.store.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
-                gather.lock().on_answer(partition, answer);
-            });
-        }
+        let partitions: Vec<_> = items.iter().map(|(partition, _)| u32::from(partition.number())).collect();
+        let ops = items.into_iter().map(|(partition, term)| ReplicaOp::Prepare { partition, term });
+        self.store.try_submit(ops.collect(), move |answers| {
+            let promised =
+                partitions.into_iter().zip(answers).filter_map(|(partition, answer)| match answer {
+                    Ok(ReplicaAnswer::Promised(term)) => {
+                        Some(v1::prepare_reply::Item { partition, promised: Some(term.into()) })
+                    }
+                    _ => None,
+                });
+            reply(Reply::Prepare(v1::PrepareReply { items: promised.collect() }));
+        });
     }
 
     fn on_read(&self, read: v1::Read) -> Result<ReadAsk, Error> {
         let name = ObjectName::new(&read.bucket, &read.key)?;
         if let Some(term) = read.term {
             let term = Term::try_from(term)?;
-            return Ok(ReadAsk::Later(ReplicaOp::Read { name, term, with_body: read.with_body }));
+            return Ok(ReadAsk::Later(ReplicaOp::Learn { name, term, with_body: read.with_body }));
         }
         let holds = self.store.read(&name, read.with_body)?;
-        Ok(ReadAsk::Now(read_reply(holds)))
+        Ok(ReadAsk::Now(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, record)))))
     }
 
     async fn on_forward(self: &Arc<Self>, asked: v1::Forward) -> v1::ForwardReply {
@@ -137,37 +137,13 @@ impl Inner {
     }
 
     fn on_list(&self, list: &v1::ListLocal) -> Result<v1::ListLocalReply, Error> {
-        let bucket = BucketName::new(&list.bucket)?;
-        let limit = usize::try_from(list.limit).unwrap_or(LIST_PAGE_MAX).clamp(1, LIST_PAGE_MAX);
-        let page = self.list_here(&bucket, &list.prefix, &list.after, limit)?;
-        let entries = page.entries.into_iter().map(|entry| v1::list_local_reply::Entry {
+        let (entries, complete) = self.list_here(list)?;
+        let entries = entries.into_iter().map(|entry| v1::list_local_reply::Entry {
             key: entry.key.as_str().to_owned(),
             ballot: Some(entry.ballot.into()),
             record: Some((&entry.record).into()),
         });
-        Ok(v1::ListLocalReply { entries: entries.collect(), complete: page.complete })
-    }
-}
-
-/// Collects the promises of one message.
-struct Gather {
-    left: usize,
-    items: Vec<v1::prepare_reply::Item>,
-    reply: Option<Respond>,
-}
-
-impl Gather {
-    fn on_answer(&mut self, partition: Partition, answer: Result<ReplicaAnswer, StoreError>) {
-        self.left -= 1;
-        if let Ok(ReplicaAnswer::Promised(term)) = answer {
-            let partition = u32::from(partition.number());
-            self.items.push(v1::prepare_reply::Item { partition, promised: Some(term.into()) });
-        }
-        if self.left == 0
-            && let Some(reply) = self.reply.take()
-        {
-            reply(Reply::Prepare(v1::PrepareReply { items: std::mem::take(&mut self.items) }));
-        }
+        Ok(v1::ListLocalReply { entries: entries.collect(), complete })
     }
 }
 
@@ -183,20 +159,20 @@ fn stored_op(
     Ok((name, ballot, record))
 }
 
-fn read_reply(holds: Option<(Ballot, Record)>) -> v1::ReadReply {
+fn read_reply(holds: Option<(Ballot, &Record)>) -> v1::ReadReply {
     match holds {
-        Some((ballot, record)) => v1::ReadReply {
-            refused: None,
-            accepted: Some(ballot.into()),
-            record: Some((&record).into()),
-        },
+        Some((ballot, record)) => {
+            v1::ReadReply { refused: None, accepted: Some(ballot.into()), record: Some(record.into()) }
+        }
         None => v1::ReadReply::default(),
     }
 }
 
 fn learn_reply(answer: Result<ReplicaAnswer, StoreError>) -> Reply {
     match answer {
-        Ok(ReplicaAnswer::Read(holds)) => Reply::Read(read_reply(holds)),
+        Ok(ReplicaAnswer::Learned(holds)) => {
+            Reply::Read(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, &**record))))
+        }
         Ok(ReplicaAnswer::Refused(higher)) => {
             Reply::Read(v1::ReadReply { refused: Some(higher.into()), ..v1::ReadReply::default() })
         }

@@ -27,16 +27,21 @@ const FORWARD_PATIENCE: Duration = Duration::from_millis(400);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a quorum read ended.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way out")]
 enum Found {
     /// The chosen record; `None`: never written.
-    Chosen(Option<(Ballot, Record)>),
+    Chosen(Copy),
     /// Half written: ask the leader.
     Resolve,
     /// Too few replicas answered.
     Unavailable,
 }
 
-type Copies = Vec<(NodeId, Option<(Ballot, Record)>)>;
+/// What a replica holds of the key.
+type Copy = Option<(Ballot, Record)>;
+
+/// A replica's answer, or that it gave none.
+type CopySender = mpsc::Sender<(NodeId, Result<Copy, ()>)>;
 
 impl Inner {
     /// The key's object, linearizable.
@@ -86,7 +91,8 @@ impl Inner {
     /// Whom to ask for a copy: healthy replicas first, the burden spread over them; never this node.
     fn read_order(&self, quorum: &Quorum) -> Vec<NodeId> {
         let others = quorum.voters().iter().copied().filter(|node| *node != self.me);
-        let (mut healthy, suspected): (Vec<_>, Vec<_>) = others.partition(|node| self.links.is_healthy(*node));
+        let (mut healthy, suspected): (Vec<_>, Vec<_>) =
+            others.partition(|node| self.links.is_healthy(*node));
         if !healthy.is_empty() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let at = turn % healthy.len();
@@ -105,7 +111,7 @@ impl Inner {
     ) -> Found {
         let order = self.read_order(quorum);
         let mut read = QuorumRead::new(quorum);
-        let mut copies: Copies = Vec::new();
+        let mut copies: Vec<(NodeId, Copy)> = Vec::new();
         let (sender, mut receiver) = mpsc::channel(quorum.voters().len().max(1));
         let mut step = match self.store.read(name, !head_only) {
             Ok(own) => {
@@ -162,7 +168,7 @@ impl Inner {
         head_only: bool,
         ballot: Ballot,
         holder: NodeId,
-        copies: Copies,
+        copies: Vec<(NodeId, Copy)>,
         deadline: Instant,
     ) -> Found {
         if ballot == Ballot::ZERO {
@@ -173,7 +179,7 @@ impl Inner {
             .filter(|(_, copy)| copy.as_ref().is_none_or(|(held, _)| *held < ballot))
             .map(|(node, _)| *node)
             .collect();
-        let usable = |copy: &Option<(Ballot, Record)>| {
+        let usable = |copy: &Copy| {
             copy.as_ref().is_some_and(|(held, record)| *held == ballot && (head_only || record.is_whole()))
         };
         let at_hand = copies.into_iter().map(|(_, copy)| copy).find(usable).flatten();
@@ -235,7 +241,7 @@ impl Inner {
         quorum: &Quorum,
         name: &ObjectName,
         with_body: bool,
-        sender: mpsc::Sender<(NodeId, Result<Option<(Ballot, Record)>, ()>)>,
+        sender: CopySender,
     ) {
         let Some(link) = self.links.get(node) else {
             // Never full: one message for each voter.
@@ -263,7 +269,7 @@ impl Inner {
         let Ok(permit) = self.repairs.clone().try_acquire_owned() else { return };
         if node == self.me {
             let op = ReplicaOp::Install { name: name.clone(), ballot, record: Arc::new(record.clone()) };
-            self.store.submit(op, move |_| drop(permit));
+            self.submit(op, move |_| drop(permit));
         } else if let Some(link) = self.links.get(node) {
             let install = v1::Install {
                 bucket: name.bucket.as_str().to_owned(),
@@ -301,7 +307,7 @@ impl Inner {
     }
 }
 
-fn copy_of(reply: v1::ReadReply) -> Result<Option<(Ballot, Record)>, holdfast_core::error::Invalid> {
+fn copy_of(reply: v1::ReadReply) -> Result<Copy, holdfast_core::error::Invalid> {
     match (reply.accepted, reply.record) {
         (Some(ballot), Some(record)) => Ok(Some((ballot.try_into()?, record.try_into()?))),
         _ => Ok(None),

@@ -17,7 +17,8 @@ const NO_NODE: u16 = u16::MAX;
 
 impl Inner {
     fn is_live(&self, view: &ClusterView, node: NodeId) -> bool {
-        node == self.me || self.links.is_healthy(node) && (view.registered.contains(&node) || !view.registry_connected)
+        node == self.me
+            || self.links.is_healthy(node) && (view.registered.contains(&node) || !view.registry_connected)
     }
 
     fn is_reachable(&self, node: NodeId) -> bool {

@@ -85,7 +85,9 @@ pub(super) fn stored_view(disk: &dyn Disk) -> io::Result<Option<ClusterView>> {
     };
     let size = file.len()?;
     if size > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("{FILE} is too large: remove it, the registry has its contents")));
+        return Err(io::Error::other(format!(
+            "{FILE} is too large: remove it, the registry has its contents"
+        )));
     }
     let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
     file.read_at(0, &mut bytes)?;

@@ -12,7 +12,6 @@ use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
 use holdfast_core::record::{Object, Record, State};
 use holdfast_core::register::{Answer, Request};
 use holdfast_core::term::Version;
-use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::time::{Instant, sleep, timeout};

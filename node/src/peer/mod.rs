@@ -2,13 +2,16 @@
 //!
 //! * [`link`]: the asking end: connects, batches, matches replies, notices a peer that is gone or hangs.
 //! * [`service`]: the answering end.
+//! * [`port`]: the listener.
 //! * [`outbox`]: the queue that turns messages into frames.
 
 pub mod link;
 mod outbox;
+mod port;
 pub mod service;
 
 pub use link::{LinkError, Links, PeerLink};
+pub use port::serve_peers;
 pub use service::{PeerHandler, PeerService};
 
 /// Messages in one frame at most. Enough to fill the pipe, few enough that a frame never starves the others.
