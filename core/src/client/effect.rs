@@ -28,15 +28,6 @@ pub struct Spec {
     pub doubtful: bool,
 }
 
-/// What an attempt asks of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ask {
-    /// The operation itself, under its current op id.
-    Operation,
-    /// `Outcome` of the operation's current op id.
-    Outcome,
-}
-
 /// What the edge must do. In order; [`Effect::Done`] is the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -46,8 +37,9 @@ pub enum Effect {
         attempt: u32,
         /// To whom.
         slot: Slot,
-        /// What to send.
-        ask: Ask,
+        /// An earlier attempt under this op id may still take effect: the request must say so (`retry`), so that a
+        /// node that refuses this one fences them all.
+        retry: bool,
         /// What is left until the deadline: for the request's own timeout.
         timeout_ms: u64,
     },
@@ -58,9 +50,9 @@ pub enum Effect {
     },
     /// Call [`super::Operation::on_time`] at this time, unless a newer `WakeAt` or `Done` came.
     WakeAt(u64),
-    /// From now on use a fresh op id, larger than this one. What was sent under the old one did nothing.
+    /// From now on use a fresh op id. What was sent under the old one did nothing and never will.
     FreshOpId {
-        /// The key's history has forgotten what was up to here.
+        /// It must be larger than this: the key's history has forgotten what was up to here.
         floor: OpId,
     },
     /// The end.
@@ -111,8 +103,6 @@ pub enum Answer {
     Ok,
     /// A mutation's answer came, and it changed nothing: a delete of what is not there.
     Unchanged,
-    /// [`Ask::Outcome`] was answered.
-    Settled(Settlement),
     /// The node answered with an error.
     Refused(Code),
     /// The answer's body does not have the hash that came with it.
@@ -121,15 +111,4 @@ pub enum Answer {
     NotSent,
     /// It was sent, or may have been, and no answer came: the connection broke, or what came was no answer.
     Lost,
-}
-
-/// What `Outcome` said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Settlement {
-    /// The operation took effect.
-    Committed,
-    /// It did not, and never will.
-    Fenced,
-    /// So long ago that nobody knows.
-    Unknown,
 }

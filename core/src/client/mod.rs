@@ -10,8 +10,8 @@
 //! 2. Before an operation ask [`Router::refresh_due`]. If it names a node, ask that node for the topology beside
 //!    the operation and report with [`Router::on_topology`] or [`Router::on_refresh_failed`].
 //! 3. [`Operation::begin`], then perform all effects in order. [`Effect::Send`]: send to [`Router::url`] of the slot
-//!    what `ask` says, and report its end once with [`Operation::on_answer`]. [`Effect::WakeAt`]: call
-//!    [`Operation::on_time`] then; a newer one replaces it. Perform all effects of one event before the next event.
+//!    the request, with `retry` as given, and report its end once with [`Operation::on_answer`]. [`Effect::WakeAt`]:
+//!    call [`Operation::on_time`] then; a newer one replaces it. Perform all effects of one event before the next.
 //! 4. [`Effect::Done`] is the last effect: abort what is still under way.
 //!
 //! Times are milliseconds of any clock that never goes back. Randomness comes as a parameter.
@@ -28,7 +28,7 @@ mod operation_properties;
 #[cfg(test)]
 mod operation_steps;
 
-pub use effect::{Answer, Ask, Effect, Ending, Failure, Kind, Settlement, Spec};
+pub use effect::{Answer, Effect, Ending, Failure, Kind, Spec};
 pub use operation::Operation;
 pub use policy::Policy;
 pub use router::{Router, Slot};

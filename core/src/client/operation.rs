@@ -3,13 +3,13 @@
 //! Invariants, checked by property tests:
 //! * At most one [`Effect::Done`], and nothing after it.
 //! * A mutation that may have happened never ends as if it had not, nor as if it had.
-//! * A refusal is reported only when no other attempt of the same operation can still take effect. One that is
-//!   under way or was lost could arrive after the refusal, when the condition may hold: so it is fenced first
-//!   (`Outcome`), which is [`Ask::Outcome`].
+//! * A failed condition is reported only when no other attempt of the same operation can still take effect. One that
+//!   is under way or was lost could arrive later, when the condition holds: so the refusal counts only from an
+//!   attempt that was sent as a retry, since the node then fences the operation before it refuses.
 
 use alloc::vec::Vec;
 
-use super::effect::{Answer, Ask, Effect, Ending, Failure, Kind, Settlement, Spec};
+use super::effect::{Answer, Effect, Ending, Failure, Kind, Spec};
 use super::router::{Router, Slot, Tried};
 use crate::error::Code;
 use crate::ids::OpId;
@@ -25,10 +25,10 @@ pub struct Operation {
     spec: Spec,
     random: u64,
     attempts: Vec<Attempt>,
+    /// What was sent before this operation began may have taken effect, under the op id of now.
+    doubtful_before: bool,
     /// A refusal that counts once no other attempt can take effect any more: its attempt.
     held: Option<u32>,
-    /// `Outcome` said that it took effect; its answer is still to be had.
-    committed: bool,
     /// The highest floor that an attempt was refused with.
     stale: Option<OpId>,
     /// Attempts that should be under way: 1, and 1 for each hedge.
@@ -49,7 +49,8 @@ pub struct Operation {
 #[derive(Clone, Debug)]
 struct Attempt {
     slot: Slot,
-    ask: Ask,
+    /// The node was told to fence the operation if it refuses.
+    retry: bool,
     state: State,
     sent_ms: u64,
     /// The last sign of life: sending, or progress.
@@ -80,8 +81,8 @@ impl Operation {
             spec,
             random,
             attempts: Vec::with_capacity(2),
+            doubtful_before: spec.doubtful,
             held: None,
-            committed: false,
             stale: None,
             wanted: 1,
             failures: 0,
@@ -109,7 +110,7 @@ impl Operation {
         effects: &mut Vec<Effect>,
     ) {
         let at = usize::try_from(attempt).unwrap_or(usize::MAX);
-        let Some(&Attempt { slot, ask, state: State::Pending, sent_ms, .. }) = self.attempts.get(at) else {
+        let Some(&Attempt { slot, state: State::Pending, sent_ms, .. }) = self.attempts.get(at) else {
             return;
         };
         if self.done {
@@ -117,7 +118,7 @@ impl Operation {
         }
         let took = now_ms.saturating_sub(sent_ms);
         match answer {
-            Answer::Ok | Answer::Unchanged | Answer::Settled(_) => {
+            Answer::Ok | Answer::Unchanged => {
                 router.on_success(slot, self.spec.kind, took, now_ms);
             }
             Answer::Refused(Code::Unavailable | Code::Timeout | Code::OutcomeUnknown) => {
@@ -132,12 +133,9 @@ impl Operation {
             }
             _ => State::Nothing,
         };
-        match (self.spec.kind, ask) {
-            (Kind::Read, _) => self.on_read_answer(attempt, answer, router, now_ms, effects),
-            (Kind::Mutation, Ask::Operation) => {
-                self.on_mutation_answer(attempt, answer, router, now_ms, effects);
-            }
-            (Kind::Mutation, Ask::Outcome) => self.on_settlement(answer, router, now_ms, effects),
+        match self.spec.kind {
+            Kind::Read => self.on_read_answer(attempt, answer, router, now_ms, effects),
+            Kind::Mutation => self.on_mutation_answer(attempt, answer, router, now_ms, effects),
         }
         self.advance(router, now_ms, effects);
     }
@@ -169,7 +167,7 @@ impl Operation {
         effects: &mut Vec<Effect>,
     ) {
         match answer {
-            Answer::Ok | Answer::Unchanged | Answer::Settled(_) => {
+            Answer::Ok | Answer::Unchanged => {
                 return self.finish(Ending::Answer { attempt }, effects);
             }
             Answer::Refused(code) => match code {
@@ -178,7 +176,8 @@ impl Operation {
                 | Code::Invalid
                 | Code::TooLarge(_)
                 | Code::Range(_)
-                | Code::StaleOpId(_) => return self.finish(Ending::Answer { attempt }, effects),
+                | Code::StaleOpId(_)
+                | Code::Fenced => return self.finish(Ending::Answer { attempt }, effects),
                 Code::Integrity | Code::Internal | Code::ChecksumMismatch | Code::DiskFull => {
                     self.broken = true;
                     self.refusal = Some(attempt);
@@ -206,14 +205,19 @@ impl Operation {
     ) {
         match answer {
             Answer::Ok => return self.finish(Ending::Answer { attempt }, effects),
-            Answer::Unchanged => return self.hold(attempt, effects),
+            Answer::Unchanged => return self.on_refusal(attempt, effects),
             Answer::Refused(code) => match code {
-                Code::ConditionFailed(_)
-                | Code::NotFound
-                | Code::Invalid
-                | Code::TooLarge(_)
-                | Code::Range(_) => return self.hold(attempt, effects),
-                Code::StaleOpId(floor) => return self.on_stale(attempt, *floor, effects),
+                Code::ConditionFailed(_) | Code::NotFound => return self.on_refusal(attempt, effects),
+                // Every node refuses such a request, so the other attempts come to nothing too.
+                Code::Invalid | Code::TooLarge(_) | Code::Range(_) => {
+                    return self.finish(Ending::Answer { attempt }, effects);
+                }
+                Code::StaleOpId(floor) => {
+                    self.refusal = Some(attempt);
+                    self.stale = self.stale.max(Some(*floor));
+                    return;
+                }
+                Code::Fenced => return self.on_fenced(attempt, router, now_ms, effects),
                 Code::DiskFull | Code::ChecksumMismatch | Code::Integrity => {
                     self.broken = true;
                     self.refusal = Some(attempt);
@@ -222,8 +226,8 @@ impl Operation {
                 Code::Unavailable | Code::Overloaded => self.refusal = Some(attempt),
                 Code::Timeout | Code::OutcomeUnknown => {}
             },
-            // Neither is an answer to a mutation: as good as none.
-            Answer::Damaged | Answer::Settled(_) => {
+            // That is no answer to a mutation: as good as none.
+            Answer::Damaged => {
                 self.attempts[attempt as usize].state = State::Lost;
             }
             Answer::NotSent | Answer::Lost => {}
@@ -231,50 +235,32 @@ impl Operation {
         self.on_failed(*answer == Answer::Refused(Code::Overloaded), router, now_ms);
     }
 
-    fn on_settlement(&mut self, answer: &Answer, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
-        match (answer, self.held) {
-            (Answer::Settled(Settlement::Fenced), Some(attempt)) => {
-                self.finish(Ending::Answer { attempt }, effects);
-            }
-            // It took effect after all: the answer is in the key's history, under the same op id.
-            (Answer::Settled(Settlement::Committed), _) => {
-                self.held = None;
-                self.committed = true;
-                // One more than those that wait for their answers in vain.
-                self.wanted = number(self.pending().count()) + 1;
-                self.retry_at = now_ms;
-            }
-            (Answer::Settled(_) | Answer::Refused(Code::Invalid), _) => {
-                self.finish(Ending::Failed(Failure::OutcomeUnknown), effects);
-            }
-            _ => self.on_failed(*answer == Answer::Refused(Code::Overloaded), router, now_ms),
+    /// `attempt` changed nothing and says why. That is the result, unless another attempt can still take effect: then
+    /// one more goes out, as a retry, and its answer tells.
+    fn on_refusal(&mut self, attempt: u32, effects: &mut Vec<Effect>) {
+        if self.attempts[attempt as usize].retry || !self.doubtful() {
+            return self.finish(Ending::Answer { attempt }, effects);
         }
+        self.held = Some(attempt);
+        self.wanted = number(self.pending().count()) + 1;
+        self.retry_at = 0;
     }
 
-    /// `attempt` was answered definitely, and changed nothing. That is the result once nothing else can happen.
-    fn hold(&mut self, attempt: u32, effects: &mut Vec<Effect>) {
-        if self.committed {
-            // The history said otherwise a moment ago: never report this.
-            return self.finish(Ending::Failed(Failure::OutcomeUnknown), effects);
-        }
-        if self.held.is_none() {
-            self.held = Some(attempt);
-            self.stale = None;
-            self.wanted = 1;
-            self.retry_at = 0;
-        }
-    }
-
-    /// `attempt` did nothing, and under this op id nothing more will be done. The others may still have.
-    fn on_stale(&mut self, attempt: u32, floor: OpId, effects: &mut Vec<Effect>) {
-        if self.committed {
-            // It took effect, and its answer is forgotten.
-            return self.finish(Ending::Failed(Failure::OutcomeUnknown), effects);
+    /// The operation never took effect and never will, under this op id: a retry of ours was refused, and its answer
+    /// was lost.
+    fn on_fenced(&mut self, attempt: u32, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
+        if let Some(attempt) = self.held {
+            return self.finish(Ending::Answer { attempt }, effects);
         }
         self.refusal = Some(attempt);
-        if self.held.is_none() {
-            self.stale = self.stale.max(Some(floor));
+        self.doubtful_before = false;
+        for at in 0..self.attempts.len() {
+            if self.attempts[at].state == State::Pending {
+                effects.push(Effect::Cancel { attempt: number(at) });
+            }
+            self.attempts[at].state = State::Nothing;
         }
+        self.restart(OpId::default(), router, now_ms, effects);
     }
 
     /// An attempt failed: when may the next one go?
@@ -309,31 +295,17 @@ impl Operation {
 
     /// Whether the op id may have taken effect, or still can, by an attempt without an answer.
     fn doubtful(&self) -> bool {
-        self.spec.doubtful
-            || self.committed
-            || self
-                .attempts
-                .iter()
-                .any(|attempt| attempt.ask == Ask::Operation && attempt.state != State::Nothing)
-    }
-
-    fn ask(&self) -> Ask {
-        if self.held.is_some() { Ask::Outcome } else { Ask::Operation }
+        self.doubtful_before || self.attempts.iter().any(|attempt| attempt.state != State::Nothing)
     }
 
     fn pending(&self) -> impl Iterator<Item = &Attempt> {
-        let ask = self.ask();
-        self.attempts.iter().filter(move |attempt| attempt.ask == ask && attempt.state == State::Pending)
+        self.attempts.iter().filter(|attempt| attempt.state == State::Pending)
     }
 
     fn choose(&self, router: &Router) -> Option<(Slot, u32)> {
-        let ask = self.ask();
-        // Whoever refused a moment ago is alive: `Outcome` is asked there first.
-        let first = self.held.map(|attempt| self.attempts[attempt as usize].slot);
         router.choose(self.spec.kind, self.spec.partition, self.random, |slot| {
-            let behind = u32::from(first.is_some_and(|first| first != slot));
-            let of = self.attempts.iter().filter(|attempt| attempt.slot == slot && attempt.ask == ask);
-            of.fold(Tried { busy: false, times: behind }, |tried, attempt| Tried {
+            let of = self.attempts.iter().filter(|attempt| attempt.slot == slot);
+            of.fold(Tried::NOT, |tried, attempt| Tried {
                 busy: tried.busy || attempt.state == State::Pending,
                 times: tried.times + 1,
             })
@@ -378,8 +350,8 @@ impl Operation {
 
     /// Ends that do not wait for the deadline, other than a good answer.
     fn early_ending(&self, router: &Router) -> Option<Ending> {
-        if let Some(attempt) = self.held {
-            return (!self.doubtful()).then_some(Ending::Answer { attempt });
+        if let Some(attempt) = self.held.filter(|_| !self.doubtful()) {
+            return Some(Ending::Answer { attempt });
         }
         let waiting = self.pending().next().is_some();
         if self.stale.is_some() {
@@ -415,8 +387,7 @@ impl Operation {
     fn note_late(&mut self, router: &mut Router, now_ms: u64) {
         let wait = router.hedge_ms(self.spec.kind) + self.allowance(router);
         let max = router.policy().attempts_parallel_max;
-        let ask = self.ask();
-        let newest = self.attempts.iter_mut().rev().find(|a| a.ask == ask && a.state == State::Pending);
+        let newest = self.attempts.iter_mut().rev().find(|attempt| attempt.state == State::Pending);
         if let Some(attempt) = newest
             && !attempt.late
             && now_ms >= attempt.alive_ms + wait
@@ -435,16 +406,16 @@ impl Operation {
             let Some((slot, _)) = self.choose(router) else {
                 return;
             };
-            let ask = self.ask();
+            let retry = self.spec.kind == Kind::Mutation && self.doubtful();
             effects.push(Effect::Send {
                 attempt: number(self.attempts.len()),
                 slot,
-                ask,
+                retry,
                 timeout_ms: self.spec.deadline_ms - now_ms,
             });
             self.attempts.push(Attempt {
                 slot,
-                ask,
+                retry,
                 state: State::Pending,
                 sent_ms: now_ms,
                 alive_ms: now_ms,
@@ -458,11 +429,10 @@ impl Operation {
         let mut at = self.spec.deadline_ms;
         let allowance = self.allowance(router);
         let silence = u64::from(router.policy().attempt_silence_ms_max) + allowance;
-        let ask = self.ask();
         let mut newest = true;
         for attempt in self.attempts.iter().rev().filter(|attempt| attempt.state == State::Pending) {
             at = at.min(attempt.alive_ms + silence);
-            if newest && attempt.ask == ask {
+            if newest {
                 newest = false;
                 if !attempt.late {
                     at = at.min(attempt.alive_ms + router.hedge_ms(self.spec.kind) + allowance);

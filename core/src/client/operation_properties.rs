@@ -61,29 +61,24 @@ struct Key {
 
 impl Key {
     /// A mutation under the op id `op` arrives.
-    fn mutate(&mut self, op: u32) -> Answer {
+    fn mutate(&mut self, op: u32, retry: bool) -> Answer {
         if op <= self.floor {
             return Answer::Refused(Code::StaleOpId(OpId(self.floor.into())));
         }
         if self.applied.contains(&op) {
             return Answer::Ok;
         }
-        if self.fenced.contains(&op) || !self.condition_holds {
+        if self.fenced.contains(&op) {
+            return Answer::Refused(Code::Fenced);
+        }
+        if !self.condition_holds {
+            if retry {
+                self.fenced.push(op);
+            }
             return Answer::Refused(Code::ConditionFailed(None));
         }
         self.applied.push(op);
         Answer::Ok
-    }
-
-    fn outcome(&mut self, op: u32) -> Answer {
-        Answer::Settled(if op <= self.floor {
-            Settlement::Unknown
-        } else if self.applied.contains(&op) {
-            Settlement::Committed
-        } else {
-            self.fenced.push(op);
-            Settlement::Fenced
-        })
     }
 }
 
@@ -99,8 +94,8 @@ fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
     let mut router = router();
     let mut key = Key { condition_holds: holds, ..Key::default() };
     let (mut now, mut op) = (0, 1);
-    // Attempt -> (ask, op id); what has not been reported; what arrives at the end.
-    let mut sent: Vec<(Ask, u32)> = Vec::new();
+    // Attempt -> (retry, op id); what has not been reported; what arrives at the end.
+    let mut sent: Vec<(bool, u32)> = Vec::new();
     let mut open: Vec<u32> = Vec::new();
     let mut late: Vec<u32> = Vec::new();
     let mut answers: Vec<Option<Answer>> = Vec::new();
@@ -112,9 +107,9 @@ fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
         for effect in effects.drain(..) {
             assert!(endings.is_empty(), "{effect:?} after the end");
             match effect {
-                Effect::Send { attempt, ask, .. } => {
+                Effect::Send { attempt, retry, .. } => {
                     assert_eq!(attempt as usize, sent.len());
-                    sent.push((ask, op));
+                    sent.push((retry, op));
                     answers.push(None);
                     open.push(attempt);
                 }
@@ -146,11 +141,10 @@ fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
             continue;
         }
         let attempt = open.remove(now as usize % open.len());
-        let (ask, its_op) = sent[attempt as usize];
-        let mut arrive = || match (kind, ask) {
-            (Kind::Read, _) => Answer::Ok,
-            (Kind::Mutation, Ask::Operation) => key.mutate(its_op),
-            (Kind::Mutation, Ask::Outcome) => key.outcome(its_op),
+        let (retry, its_op) = sent[attempt as usize];
+        let mut arrive = || match kind {
+            Kind::Read => Answer::Ok,
+            Kind::Mutation => key.mutate(its_op, retry),
         };
         let answer = match fate {
             Fate::Answered => arrive(),
@@ -177,8 +171,9 @@ fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
     // What was under way arrives after the end, when the condition holds.
     key.condition_holds = true;
     for attempt in open.into_iter().chain(late) {
-        if let (Kind::Mutation, (Ask::Operation, op)) = (kind, sent[attempt as usize]) {
-            key.mutate(op);
+        if kind == Kind::Mutation {
+            let (retry, op) = sent[attempt as usize];
+            key.mutate(op, retry);
         }
     }
     Told { key, answers, endings, op }

@@ -62,11 +62,12 @@ impl Run {
 }
 
 fn send(attempt: u32, node: u16, now_ms: u64) -> Effect {
-    Effect::Send { attempt, slot: Slot(node), ask: Ask::Operation, timeout_ms: 10_000 - now_ms }
+    Effect::Send { attempt, slot: Slot(node), retry: false, timeout_ms: 10_000 - now_ms }
 }
 
-fn settle(attempt: u32, node: u16, now_ms: u64) -> Effect {
-    Effect::Send { attempt, slot: Slot(node), ask: Ask::Outcome, timeout_ms: 10_000 - now_ms }
+/// As a retry: an earlier attempt may still take effect.
+fn resend(attempt: u32, node: u16, now_ms: u64) -> Effect {
+    Effect::Send { attempt, slot: Slot(node), retry: true, timeout_ms: 10_000 - now_ms }
 }
 
 fn answered(attempt: u32) -> Effect {
@@ -99,7 +100,7 @@ fn a_refused_connection_costs_nothing_and_is_remembered() {
 fn a_hung_leader_costs_one_hedge_under_the_same_op_id() {
     let mut run = Run::begin(Kind::Mutation);
     assert_eq!(run.time(149), [WAKE_150]);
-    assert_eq!(run.time(150), [send(1, 1, 150), Effect::WakeAt(300)]);
+    assert_eq!(run.time(150), [resend(1, 1, 150), Effect::WakeAt(300)]);
     assert_eq!(run.answer(1, &Answer::Ok, 160), [answered(1)]);
     // The second time in a row that it leaves us waiting, it is suspected.
     let mut run = Run::begin_with(run.router, spec(Kind::Mutation), 200);
@@ -112,7 +113,7 @@ fn a_hung_leader_costs_one_hedge_under_the_same_op_id() {
 fn two_hung_nodes_leave_the_third() {
     let mut run = Run::begin(Kind::Mutation);
     run.time(150);
-    assert_eq!(run.time(300), [send(2, 2, 300), Effect::WakeAt(450)]);
+    assert_eq!(run.time(300), [resend(2, 2, 300), Effect::WakeAt(450)]);
     // No more than three at a time; then silence ends the first.
     assert_eq!(run.time(450), [Effect::WakeAt(3_000)]);
     let effects = run.time(3_000);
@@ -131,7 +132,7 @@ fn progress_keeps_a_hedge_away() {
     let mut run = Run::begin(Kind::Mutation);
     run.operation.on_progress(0, 100);
     assert_eq!(run.time(150), [Effect::WakeAt(250)]);
-    assert_eq!(run.time(250)[0], send(1, 1, 250));
+    assert_eq!(run.time(250)[0], resend(1, 1, 250));
 }
 
 #[test]
@@ -148,30 +149,50 @@ fn a_failed_condition_is_final_when_nothing_else_was_sent() {
 }
 
 #[test]
-fn a_failed_condition_beside_a_lost_attempt_is_fenced_first() {
+fn a_failed_condition_after_a_lost_attempt_is_final_because_it_was_fenced() {
     let mut run = Run::begin(Kind::Mutation);
-    assert_eq!(run.answer(0, &Answer::Lost, 2), [send(1, 1, 2)]);
-    // Attempt 0 may still arrive, when the condition holds again.
-    assert_eq!(run.answer(1, &Answer::Refused(Code::ConditionFailed(None)), 4)[0], settle(2, 1, 4));
-    assert_eq!(run.answer(2, &Answer::Settled(Settlement::Fenced), 6), [answered(1)]);
+    assert_eq!(run.answer(0, &Answer::Lost, 2), [resend(1, 1, 2)]);
+    assert_eq!(run.answer(1, &Answer::Refused(Code::ConditionFailed(None)), 4), [answered(1)]);
 }
 
 #[test]
-fn a_failed_condition_that_turns_out_committed_fetches_the_first_answer() {
-    let mut run = Run::begin(Kind::Mutation);
-    run.answer(0, &Answer::Lost, 2);
-    run.answer(1, &Answer::Refused(Code::ConditionFailed(None)), 4);
-    assert_eq!(run.answer(2, &Answer::Settled(Settlement::Committed), 6)[0], send(3, 2, 6));
-    assert_eq!(run.answer(3, &Answer::Ok, 8), [answered(3)]);
-}
-
-#[test]
-fn a_delete_of_nothing_beside_a_hung_attempt_is_fenced_first() {
+fn a_failed_condition_of_the_first_attempt_beside_a_hedge_is_not_final() {
     let mut run = Run::begin(Kind::Mutation);
     run.time(150);
-    assert_eq!(run.answer(1, &Answer::Unchanged, 152)[0], settle(2, 1, 152));
-    // The hung one answers after all, and did nothing either: nothing is left to fence.
-    assert_eq!(run.answer(0, &Answer::Unchanged, 153), [answered(1)]);
+    // The hedge may still arrive, when the condition holds again: one more goes out and fences it.
+    let refused = Answer::Refused(Code::ConditionFailed(None));
+    assert_eq!(run.answer(0, &refused, 152), [resend(2, 2, 152)]);
+    let effects = run.answer(2, &Answer::Refused(Code::Unavailable), 153);
+    assert!(matches!(effects[..], [Effect::WakeAt(_)]), "{effects:?}");
+    // The hedge did nothing and says so; nothing else is under way.
+    assert_eq!(run.answer(1, &refused, 154), [answered(1)]);
+}
+
+#[test]
+fn a_failed_condition_that_was_fenced_meanwhile_is_reported() {
+    let mut run = Run::begin(Kind::Mutation);
+    run.time(150);
+    run.answer(0, &Answer::Unchanged, 152);
+    assert_eq!(run.answer(2, &Answer::Refused(Code::Fenced), 153), [answered(0)]);
+}
+
+#[test]
+fn a_fenced_operation_starts_over() {
+    let mut run = Run::begin(Kind::Mutation);
+    run.time(150);
+    assert_eq!(
+        run.answer(0, &Answer::Refused(Code::Fenced), 160)[..3],
+        [Effect::Cancel { attempt: 1 }, Effect::FreshOpId { floor: OpId(0) }, send(2, 2, 160)]
+    );
+    assert_eq!(run.answer(2, &Answer::Ok, 165), [answered(2)]);
+}
+
+#[test]
+fn a_batch_without_an_answer_is_doubtful_from_the_start() {
+    let doubtful = Spec { doubtful: true, ..spec(Kind::Mutation) };
+    let mut run = Run::begin_with(router(), doubtful, 0);
+    assert_eq!(run.effects[0], resend(0, 0, 0));
+    assert_eq!(run.answer(0, &Answer::Refused(Code::ConditionFailed(None)), 2), [answered(0)]);
 }
 
 #[test]
