@@ -54,7 +54,10 @@ export async function run<T>(client: Client, operation: Operation<T>, limits: Li
   limits.signal?.throwIfAborted();
   const deadline = now() + limits.timeoutMs;
   await client.load();
-  if (operation.op !== undefined) {
+  const { op } = operation;
+  if (op !== undefined && !client.handle.use((core) => core.knowsTopology())) {
+    // A request that breaks a rule is refused before any node is waited for.
+    client.handle.use((core) => operation.encode(core, op, false));
     await client.ready(deadline, limits.signal);
   }
   limits.signal?.throwIfAborted();

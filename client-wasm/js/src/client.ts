@@ -62,7 +62,9 @@ export class Client {
 
   /** Asks for the topology if that is due, beside whatever goes on. */
   refreshSoon(): void {
-    void this.#refresh();
+    this.#refresh().catch(() => {
+      // What is wrong with the core or the endpoints, the call itself reports.
+    });
   }
 
   /**

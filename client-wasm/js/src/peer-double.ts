@@ -15,6 +15,8 @@ interface Stored {
   readonly metadata: readonly Uint8Array[];
   readonly hash: Uint8Array;
   readonly body: Uint8Array;
+  /** Unix milliseconds. */
+  readonly modified: number;
 }
 
 /** A request as the node saw it. */
@@ -31,6 +33,8 @@ export class PeerDouble {
   readonly nodes: NodeDouble[] = [];
   readonly objects = new Map<string, Stored>();
   writes = 0;
+  /** Answers plain GETs; undefined: 404. For pages. */
+  onGet: ((path: string) => { readonly type: string; readonly body: Uint8Array } | undefined) | undefined;
 
   /** Starts `count` nodes. */
   static async start(count: number): Promise<PeerDouble> {
@@ -82,6 +86,18 @@ export class NodeDouble {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.setHeader("access-control-allow-origin", "*");
+    response.setHeader("access-control-expose-headers", "grpc-status, grpc-message, grpc-status-details-bin");
+    if (request.method === "OPTIONS") {
+      response.setHeader("access-control-max-age", "7200");
+      response.setHeader("access-control-allow-headers", request.headers["access-control-request-headers"] ?? "");
+      response.end();
+      return;
+    }
+    if (request.method === "GET") {
+      this.#get(request.url ?? "", response);
+      return;
+    }
     const chunks: Uint8Array[] = [];
     for await (const chunk of request as AsyncIterable<Uint8Array>) {
       chunks.push(chunk);
@@ -95,6 +111,13 @@ export class NodeDouble {
     }
     this.seen.push({ method, fields, headers: request.headers });
     this.#misbehave(response, () => this.#handle(method, fields));
+  }
+
+  #get(path: string, response: ServerResponse): void {
+    const [bucketAndKey] = path.split("?");
+    const stored = this.#cluster.objects.get(decodeURIComponent(bucketAndKey?.replace(/^\/o\/[^/]+\//, "") ?? ""));
+    const found = stored === undefined ? this.#cluster.onGet?.(path) : { type: stored.contentType, body: stored.body };
+    response.writeHead(found === undefined ? 404 : 200, { "content-type": found?.type ?? "text/plain" }).end(found?.body);
   }
 
   #misbehave(response: ServerResponse, handle: () => Uint8Array | Failure): void {
@@ -152,6 +175,17 @@ export class NodeDouble {
     }).end();
   }
 
+  #status(): Uint8Array {
+    const well = this.#cluster.nodes.filter((node) => node.mode === "well").length;
+    const all = this.#cluster.nodes.length;
+    const nodes = this.#cluster.nodes.map((node, index) => bytes(7, Buffer.concat([
+      bytes(1, idOf(index)), bytes(2, node.url), bytes(3, `zone-${index + 1}`), number(4, 1), number(5, node.mode === "well" ? 1 : 0),
+      number(6, 1), bytes(7, "0.1.0"), number(8, 1024), number(9, Math.round(1024 / all)),
+    ])));
+    const counts = Buffer.concat([number(1, 1024), number(2, well === all ? 1024 : 0), number(3, well === all ? 0 : 1024)]);
+    return Buffer.concat([bytes(1, "test"), bytes(2, idOf(this.#index)), bytes(3, "0.1.0"), number(5, 1), number(6, 1), ...nodes, bytes(8, counts)]);
+  }
+
   #topology(): Uint8Array {
     const nodes = this.#cluster.nodes.map((node, index) =>
       bytes(5, Buffer.concat([bytes(1, idOf(index)), bytes(2, node.url), number(4, 1)])));
@@ -172,13 +206,15 @@ export class NodeDouble {
       case "Get":
         return found ? Buffer.concat([bytes(1, info(key, found)), bytes(15, found.body)]) : NOT_FOUND;
       case "Head":
-        return found ? Buffer.concat([bytes(1, info(key, found)), bytes(2, idOf(this.#index))]) : NOT_FOUND;
+        return found ? Buffer.concat([bytes(1, info(key, found)), ...this.#cluster.nodes.map((_, index) => bytes(2, idOf(index)))]) : NOT_FOUND;
       case "Delete":
         return objects.delete(key) ? number(1, 1) : new Uint8Array();
       case "List": {
         const keys = [...objects.keys()].filter((name) => name.startsWith(text(fields, 2))).sort();
         return Buffer.concat(keys.map((name) => bytes(1, info(name, objects.get(name)!))));
       }
+      case "Status":
+        return this.#status();
       case "Outcome":
         return Buffer.concat([number(1, 1), bytes(2, "1-1-1-a")]);
       case "PutMany":
@@ -220,6 +256,7 @@ export class NodeDouble {
       metadata: (fields.get(6) ?? []) as Uint8Array[],
       hash: fields.get(7)?.[0] as Uint8Array,
       body: (fields.get(15)?.[0] as Uint8Array | undefined) ?? new Uint8Array(),
+      modified: Date.now(),
     };
     objects.set(key, stored);
     return bytes(1, info(key, stored));
@@ -246,7 +283,7 @@ function idOf(index: number): string {
 function info(key: string, stored: Stored): Uint8Array {
   return Buffer.concat([
     bytes(1, key), bytes(2, stored.version), number(3, stored.body.length), bytes(4, stored.contentType),
-    ...stored.metadata.map((entry) => bytes(5, entry)), bytes(6, stored.hash), number(7, 1_700_000_000_000),
+    ...stored.metadata.map((entry) => bytes(5, entry)), bytes(6, stored.hash), number(7, stored.modified),
   ]);
 }
 

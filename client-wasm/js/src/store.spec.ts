@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 
 import {
   ConditionFailedError, InternalError, InvalidError, NetworkError, NotFoundError, OutcomeUnknownError, Store, type StoreError,
@@ -13,13 +13,11 @@ const node = (index: number): NodeDouble => cluster.nodes[index]!;
 const everyNode = (mode: NodeDouble["mode"]): void => cluster.nodes.forEach((each) => (each.mode = mode));
 const objectCalls = (): number => cluster.nodes.reduce((sum, each) => sum + each.seen.length, 0);
 
-before(() => new Store({ bucket: "b", endpoints: "http://127.0.0.1:1" }).url("warm"));
 beforeEach(async () => {
   cluster = await PeerDouble.start(3);
   store = new Store({ bucket: "b", endpoints: cluster.urls, timeout: 5_000 });
 });
 afterEach(() => cluster.stop());
-after(() => undefined);
 
 test("what was put is got again, with its metadata and its hash", async () => {
   const put = await store.put("a b/ü#?%.txt", "hello", { contentType: "text/plain", metadata: { colour: "blau ü" } });
@@ -32,7 +30,7 @@ test("what was put is got again, with its metadata and its hash", async () => {
   assert.deepEqual(put.metadata, { colour: "blau ü" });
   assert.ok(put.modified instanceof Date);
   const head = await store.head("a b/ü#?%.txt");
-  assert.equal(head?.replicas.length, 1);
+  assert.equal(head?.replicas.length, 3);
 });
 
 test("bodies of every kind, the empty and the largest", async () => {
@@ -57,14 +55,23 @@ test("a body over the limit is refused before anything is sent", async () => {
 });
 
 test("bad input is refused before anything is sent", async () => {
-  const bad: Promise<unknown>[] = [
-    store.put("", "x"), store.put("a/../b", "x"), store.put("nul\0", "x"), store.put("k".repeat(1025), "x"),
-    store.put("k", "x", { metadata: { "Upper": "x" } }), store.put("k", "x", { metadata: { long: "x".repeat(3000) } }),
-    store.put("k", "x", { contentType: "ü" }), store.put("k", "x", { ifMatch: "gibberish" }), store.put("k", "x", { ifMatch: "" }),
-    store.put("k", "x", { ifMatch: "1-1-1-a", ifNoneMatch: "*" }), store.put("k", 7 as unknown as string),
-    store.get("k", { range: { start: 5, end: 2 } }), store.get("k", { range: { start: -1 } }),
-    new Store({ bucket: "Not A Bucket", endpoints: cluster.urls }).head("k"),
-    new Store({ bucket: "b", endpoints: "ftp://x" }).head("k"),
+  const bad: (() => Promise<unknown>)[] = [
+    () => store.put("", "x"),
+    () => store.put("a/../b", "x"),
+    () => store.put("nul\0", "x"),
+    () => store.put("k".repeat(1025), "x"),
+    () => store.put("k", "x", { metadata: { Upper: "x" } }),
+    () => store.put("k", "x", { metadata: { long: "x".repeat(3000) } }),
+    () => store.put("k", "x", { contentType: "ü" }),
+    () => store.put("k", "x", { ifMatch: "gibberish" }),
+    () => store.put("k", "x", { ifMatch: "" }),
+    () => store.put("k", "x", { ifMatch: "1-1-1-a", ifNoneMatch: "*" }),
+    () => store.put("k", 7 as unknown as string),
+    () => store.get("k", { range: { start: 5, end: 2 } }),
+    () => store.get("k", { range: { start: -1 } }),
+    () => new Store({ bucket: "Not A Bucket", endpoints: cluster.urls }).head("k"),
+    () => new Store({ bucket: "b", endpoints: "ftp://x" }).head("k"),
+    () => new Store({ bucket: "b", endpoints: [] }).put("k", "x"),
   ];
   for (const [index, call] of bad.entries()) {
     await assert.rejects(call, InvalidError, `case ${index}`);
@@ -90,6 +97,13 @@ test("conditions: absent, present, version", async () => {
   assert.notEqual((await store.put("k", "3", { ifMatch: "*" })).version, second.version);
   assert.equal(await store.delete("k"), true);
   await assert.rejects(store.put("k", "4", { ifMatch: "*" }), ConditionFailedError);
+});
+
+test("the cluster, as a node sees it", async () => {
+  node(2).mode = "silent";
+  const status = await store.cluster();
+  assert.deepEqual(status.nodes.map((each) => each.reachable), [true, true, false]);
+  assert.deepEqual([status.nodes[0]!.member, status.registryConnected, status.partitions.degraded], [true, true, 1024]);
 });
 
 test("a listing comes in order, page by page or one by one", async () => {
