@@ -80,11 +80,7 @@ impl Calls {
     }
 
     /// The topology, or none, came from whom [`Self::refresh_due`] named last.
-    pub(crate) fn on_refresh(
-        &mut self,
-        topology: Option<Topology>,
-        now_ms: u64,
-    ) -> Result<(), Fault> {
+    pub(crate) fn on_refresh(&mut self, topology: Option<Topology>, now_ms: u64) -> Result<(), Fault> {
         let Some(slot) = self.refreshing.take() else { return Ok(()) };
         match topology {
             Some(topology) => Ok(self.router.on_topology(slot, &topology, now_ms)?),
@@ -105,7 +101,11 @@ impl Calls {
         self.router.leader(partition).map_or("", |slot| self.router.url(slot))
     }
 
-    fn with(&mut self, call: usize, event: impl FnOnce(&mut Operation, &mut Router, &mut Vec<Effect>)) -> String {
+    fn with(
+        &mut self,
+        call: usize,
+        event: impl FnOnce(&mut Operation, &mut Router, &mut Vec<Effect>),
+    ) -> String {
         let mut effects = Vec::new();
         if let Some(Some(operation)) = self.operations.get_mut(call) {
             event(operation, &mut self.router, &mut effects);
@@ -128,7 +128,9 @@ impl Calls {
                 .number("timeoutMs", timeout_ms),
             Effect::Cancel { attempt } => json.string("do", "cancel").number("attempt", attempt.into()),
             Effect::WakeAt(at) => json.string("do", "wake").number("at", at),
-            Effect::FreshOpId { floor } => json.string("do", "fresh").string("floor", &hex(&floor.to_bytes())),
+            Effect::FreshOpId { floor } => {
+                json.string("do", "fresh").string("floor", &hex(&floor.to_bytes()))
+            }
             Effect::Done(Ending::Answer { attempt }) => {
                 json.string("do", "answer").number("attempt", attempt.into())
             }

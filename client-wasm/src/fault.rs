@@ -121,7 +121,11 @@ mod tests {
 
     fn status(detail: &ErrorDetail) -> Vec<u8> {
         let mut any = Vec::new();
-        prost::encoding::string::encode(1, &"type.googleapis.com/holdfast.v1.ErrorDetail".to_string(), &mut any);
+        prost::encoding::string::encode(
+            1,
+            &"type.googleapis.com/holdfast.v1.ErrorDetail".to_string(),
+            &mut any,
+        );
         prost::encoding::bytes::encode(2, &detail.encode_to_vec(), &mut any);
         let mut status = Vec::new();
         prost::encoding::int32::encode(1, &11, &mut status);

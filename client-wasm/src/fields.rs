@@ -174,8 +174,8 @@ impl Writer {
 mod tests {
     use super::*;
     use holdfast_proto::v1;
-    use prost::Message as _;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     fn fields(message: &[u8]) -> Result<Vec<(u32, usize)>, Stop> {
         let mut found = Vec::new();

@@ -17,6 +17,11 @@ mod request;
 mod response;
 mod runtime;
 
+#[cfg(test)]
+mod request_tests;
+#[cfg(test)]
+mod response_tests;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -190,7 +195,8 @@ impl Core {
     ) -> Result<Vec<u8>, String> {
         let encode = || {
             let op = OpId::from_slice(op)?;
-            let head = PutHead { bucket, key, op, condition, retry, content_type, metadata, hash, body_bytes };
+            let head =
+                PutHead { bucket, key, op, condition, retry, content_type, metadata, hash, body_bytes };
             let head = head.encode()?;
             Ok(if item { request::item(&head, body_bytes) } else { head })
         };

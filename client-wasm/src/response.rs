@@ -148,7 +148,14 @@ pub(crate) fn topology(message: &[u8]) -> Result<Topology, Fault> {
     })?;
     let [version, replication, partitions] = numbers;
     let narrow = |number: u64| u32::try_from(number).map_err(|_| malformed());
-    Ok(Topology::from_parts(cluster.into(), version, narrow(partitions)?, narrow(replication)?, nodes, placement)?)
+    Ok(Topology::from_parts(
+        cluster.into(),
+        version,
+        narrow(partitions)?,
+        narrow(replication)?,
+        nodes,
+        placement,
+    )?)
 }
 
 fn topology_node(message: &[u8]) -> Result<TopologyNode, Fault> {
@@ -170,14 +177,8 @@ const PARTITION_COUNTS: [(u32, &str); 4] = [(1, "total"), (2, "whole"), (3, "deg
 /// A NodeStatus.
 fn node(message: &[u8]) -> Result<String, Stop> {
     const TEXTS: [(u32, &str); 4] = [(1, "id"), (2, "url"), (3, "zone"), (7, "softwareVersion")];
-    const NUMBERS: [(u32, &str); 6] = [
-        (4, "registered"),
-        (5, "reachable"),
-        (6, "member"),
-        (8, "replicaOf"),
-        (9, "leads"),
-        (10, "started"),
-    ];
+    const NUMBERS: [(u32, &str); 6] =
+        [(4, "registered"), (5, "reachable"), (6, "member"), (8, "replicaOf"), (9, "leads"), (10, "started")];
     let mut texts = [""; TEXTS.len()];
     walk(message, |field| {
         if let Some(at) = TEXTS.iter().position(|(number, _)| *number == field.number) {
@@ -202,7 +203,10 @@ fn named_numbers(message: &[u8], names: &[(u32, &str)]) -> Result<JsonObject, St
         }
         Ok::<(), Stop>(())
     })?;
-    Ok(names.iter().zip(numbers).fold(JsonObject::new(), |json, ((_, name), number)| json.number(name, number)))
+    Ok(names
+        .iter()
+        .zip(numbers)
+        .fold(JsonObject::new(), |json, ((_, name), number)| json.number(name, number)))
 }
 
 /// Results of PutMany and GetMany: field 1 of each is what `on_object` reads (given where it lies), field 2 an error.

@@ -67,7 +67,8 @@ fn build_core(repository: &Path) -> Result<PathBuf, String> {
     run(Command::new(cargo)
         .args(["build", "--quiet", "--package", "holdfast-wasm", "--profile", "wasm", "--target", TARGET])
         .current_dir(repository))?;
-    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
+    let folder =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
     Ok(folder.join(TARGET).join("wasm/holdfast_wasm.wasm"))
 }
 

@@ -71,6 +71,9 @@ export class Files {
       }
     }
     objects.forEach((object, at) => this.#place(object, at));
+    // The newest are asked about first.
+    this.#unknown.sort((a, b) => a.modified - b.modified);
+    this.#askNext();
     const more = count > CARDS_MAX ? `, the newest ${CARDS_MAX} shown` : "";
     byId("count").textContent = count === 0 ? "" : `${count} ${count === 1 ? "file" : "files"}, ${sizeInWords(bytes)}${more}`;
     byId("empty").hidden = count > 0;
@@ -84,7 +87,6 @@ export class Files {
       card = made;
       this.#cards.set(object.key, card);
       this.#unknown.push(card);
-      this.#askNext();
     }
     card.drawTime();
     const list = byId("files");
@@ -95,7 +97,7 @@ export class Files {
 
   #askNext(): void {
     while (this.#asking < HEADS_MAX) {
-      const card = this.#unknown.shift();
+      const card = this.#unknown.pop();
       if (card === undefined) {
         return;
       }
@@ -139,6 +141,10 @@ class Card {
       this.#actions, this.#problem);
     this.#offerUsual();
     this.drawTime();
+  }
+
+  get modified(): number {
+    return this.#object.modified.getTime();
   }
 
   drawTime(): void {
