@@ -64,7 +64,11 @@ fn build_core(repository: &Path) -> Result<PathBuf, String> {
     // Harmless where the target is there already, and where Rust does not come from rustup (then cargo says so).
     let _ = Command::new("rustup").args(["target", "add", TARGET]).current_dir(repository).status();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // Beside what .cargo/config.toml sets: without it the module would name the builder's folders.
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"));
+    let remap = home.map_or(String::new(), |home| format!("--remap-path-prefix={home}/registry/src="));
     run(Command::new(cargo)
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", remap)
         .args(["build", "--quiet", "--package", "holdfast-wasm", "--profile", "wasm", "--target", TARGET])
         .current_dir(repository))?;
     let folder =
@@ -98,7 +102,7 @@ fn optimise(js: &Path, module: &Path) -> Result<(), String> {
     let wasm_opt = js.join("node_modules/binaryen/bin/wasm-opt");
     run(Command::new("node")
         .arg(wasm_opt)
-        .args(["-Oz", "--strip-debug", "--strip-producers", "--strip-target-features"])
+        .args(["-Oz", "--converge", "--strip-debug", "--strip-producers", "--strip-target-features"])
         .args(WASM_FEATURES)
         .arg(module)
         .arg("-o")
