@@ -154,7 +154,7 @@ pub(crate) fn spec(
 ) -> Result<Spec, Fault> {
     let partition = if key.is_empty() { None } else { Some(ObjectName::new(bucket, key)?.partition()) };
     let kind = if mutation { Kind::Mutation } else { Kind::Read };
-    Ok(Spec { kind, partition, body_bytes, deadline_ms, doubtful })
+    Ok(Spec { kind, partition, body_bytes, deadline_ms, doubtful, pinned: false })
 }
 
 /// An op id made now, larger than `floor` (16 bytes, or none).

@@ -38,6 +38,7 @@ impl Client {
             timeout: self.timeout_or(options.timeout),
             op_id: Some(options.op_id.unwrap_or_else(|| self.fresh_op_id())),
             doubtful: options.op_id.is_some(),
+            pinned: options.op_id.is_some(),
         };
         let message = v1::DeleteRequest {
             bucket: bucket.to_owned(),

@@ -22,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) op_id: Option<OpId>,
     /// The op id may have been sent before this call.
     pub(crate) doubtful: bool,
+    /// The op id is the caller's choice.
+    pub(crate) pinned: bool,
 }
 
 /// What one attempt is told.
@@ -122,6 +124,7 @@ impl Run {
             body_bytes: call.body_bytes as u64,
             deadline_ms: now_ms.saturating_add(timeout_ms),
             doubtful: call.doubtful,
+            pinned: call.pinned,
         };
         let mut effects = Vec::with_capacity(4);
         let random = random_u64(client.ambient());

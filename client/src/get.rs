@@ -86,6 +86,7 @@ impl Client {
             timeout: self.timeout_or(timeout),
             op_id: None,
             doubtful: false,
+            pinned: false,
         })
     }
 }

@@ -102,6 +102,7 @@ impl Lister {
             timeout: self.client.timeout_or(self.options.timeout),
             op_id: None,
             doubtful: false,
+            pinned: false,
         };
         let message = v1::ListRequest {
             bucket: self.bucket.as_str().to_owned(),

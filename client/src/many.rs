@@ -16,7 +16,7 @@ use crate::drive::{Attempt, Attempted, Call, Driven, drive};
 use crate::error::Error;
 use crate::get::{self, GetOptions, Object};
 use crate::object::ObjectInfo;
-use crate::put::{self, PutOptions};
+use crate::put::{self, PutOp, PutOptions};
 use crate::wire;
 
 /// Items of one request: enough to hide a round trip, few enough that a hedge repeats little.
@@ -87,8 +87,9 @@ impl Client {
                     Step::Done(result) => (at, result),
                     Step::Alone(op_id, doubtful) => {
                         let PutItem { bucket, key, body, options } = items[at].clone();
-                        let options = PutOptions { op_id: Some(op_id), ..options };
-                        (at, self.put_op(&bucket, &key, body, options, doubtful).await)
+                        let pinned = options.op_id.is_some();
+                        let op = PutOp { op_id, doubtful: doubtful || pinned, pinned };
+                        (at, self.put_op(&bucket, &key, body, options, op).await)
                     }
                 }
             })
@@ -155,6 +156,7 @@ impl Client {
             timeout,
             op_id: Some(OpId::default()),
             doubtful: false,
+            pinned: false,
         };
         let Driven { result, attempts, .. } =
             drive(self, call, |attempt| send_puts(attempt, message.clone())).await;
@@ -189,6 +191,7 @@ impl Client {
             timeout: longest(batch.iter().map(|(at, _)| self.timeout_or(items[*at].options.timeout))),
             op_id: None,
             doubtful: false,
+            pinned: false,
         };
         let driven = drive(self, call, |attempt| send_gets(attempt, message.clone())).await;
         match driven.result {

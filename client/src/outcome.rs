@@ -34,6 +34,7 @@ impl Client {
             timeout: self.timeout_or(None),
             op_id: None,
             doubtful: false,
+            pinned: false,
         };
         let message = v1::OutcomeRequest {
             bucket: bucket.to_owned(),

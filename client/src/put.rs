@@ -27,9 +27,16 @@ pub struct PutOptions {
     pub condition: Condition,
     /// How long it may take; `None`: the client's usual.
     pub timeout: Option<Duration>,
-    /// To repeat a mutation whose outcome is unknown, under its op id: it takes effect at most once in all. `None`: a
-    /// fresh one.
+    /// To repeat a mutation whose outcome is unknown, under its op id: it takes effect at most once in all. Errors
+    /// with `Fenced` when its outcome was settled meanwhile: it did not happen. `None`: a fresh one.
     pub op_id: Option<OpId>,
+}
+
+/// Under which op id a put goes out: see [`holdfast_core::client::Spec`].
+pub(crate) struct PutOp {
+    pub(crate) op_id: OpId,
+    pub(crate) doubtful: bool,
+    pub(crate) pinned: bool,
 }
 
 impl Client {
@@ -43,8 +50,10 @@ impl Client {
         body: impl Into<Bytes>,
         options: PutOptions,
     ) -> Result<ObjectInfo, Error> {
-        let doubtful = options.op_id.is_some();
-        self.put_op(bucket, key, body.into(), options, doubtful).await
+        let given = options.op_id;
+        let op_id = given.unwrap_or_else(|| self.fresh_op_id());
+        let op = PutOp { op_id, doubtful: given.is_some(), pinned: given.is_some() };
+        self.put_op(bucket, key, body.into(), options, op).await
     }
 
     pub(crate) async fn put_op(
@@ -53,7 +62,7 @@ impl Client {
         key: &str,
         body: Bytes,
         options: PutOptions,
-        doubtful: bool,
+        op: PutOp,
     ) -> Result<ObjectInfo, Error> {
         let name = ObjectName::new(bucket, key)?;
         let call = Call {
@@ -61,8 +70,9 @@ impl Client {
             partition: Some(name.partition()),
             body_bytes: body.len(),
             timeout: self.timeout_or(options.timeout),
-            op_id: Some(options.op_id.unwrap_or_else(|| self.fresh_op_id())),
-            doubtful,
+            op_id: Some(op.op_id),
+            doubtful: op.doubtful,
+            pinned: op.pinned,
         };
         let message = to_wire(&name, body, options);
         let send = |attempt: Attempt| send(attempt, message.clone());

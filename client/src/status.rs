@@ -80,6 +80,7 @@ impl Client {
             timeout: self.timeout_or(None),
             op_id: None,
             doubtful: false,
+            pinned: false,
         };
         drive(self, call, send).await.result
     }

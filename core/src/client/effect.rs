@@ -26,6 +26,9 @@ pub struct Spec {
     pub deadline_ms: u64,
     /// An earlier message may have carried this op id already and may have taken effect (a batch without an answer).
     pub doubtful: bool,
+    /// The caller chose the op id and may ask for its outcome by it: never replaced by a fresh one. An op id that is
+    /// too old, or fenced, is then the result.
+    pub pinned: bool,
 }
 
 /// What the edge must do. In order; [`Effect::Done`] is the last.

@@ -252,6 +252,9 @@ impl Operation {
         if let Some(attempt) = self.held {
             return self.finish(Ending::Answer { attempt }, effects);
         }
+        if self.spec.pinned {
+            return self.finish(Ending::Answer { attempt }, effects);
+        }
         self.refusal = Some(attempt);
         self.doubtful_before = false;
         for at in 0..self.attempts.len() {
@@ -355,7 +358,12 @@ impl Operation {
         }
         let waiting = self.pending().next().is_some();
         if self.stale.is_some() {
-            return (!waiting && self.doubtful()).then_some(Ending::Failed(Failure::OutcomeUnknown));
+            return match self.refusal {
+                _ if waiting => None,
+                _ if self.doubtful() => Some(Ending::Failed(Failure::OutcomeUnknown)),
+                Some(attempt) if self.spec.pinned => Some(Ending::Answer { attempt }),
+                _ => None,
+            };
         }
         // Every node was asked, and waiting does not mend what is wrong.
         let exhausted = self.broken && !waiting && !matches!(self.choose(router), Some((_, 0)));

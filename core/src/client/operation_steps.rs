@@ -26,7 +26,14 @@ pub(super) fn router() -> Router {
 }
 
 pub(super) fn spec(kind: Kind) -> Spec {
-    Spec { kind, partition: Partition::new(7).ok(), body_bytes: 0, deadline_ms: 10_000, doubtful: false }
+    Spec {
+        kind,
+        partition: Partition::new(7).ok(),
+        body_bytes: 0,
+        deadline_ms: 10_000,
+        doubtful: false,
+        pinned: false,
+    }
 }
 
 /// An operation, its router, and what it said last.
@@ -185,6 +192,15 @@ fn a_fenced_operation_starts_over() {
         [Effect::Cancel { attempt: 1 }, Effect::FreshOpId { floor: OpId(0) }, send(2, 2, 160)]
     );
     assert_eq!(run.answer(2, &Answer::Ok, 165), [answered(2)]);
+}
+
+#[test]
+fn an_op_id_that_the_caller_chose_is_never_replaced() {
+    let pinned = Spec { pinned: true, ..spec(Kind::Mutation) };
+    for code in [Code::Fenced, Code::StaleOpId(OpId(77))] {
+        let mut run = Run::begin_with(router(), pinned, 0);
+        assert_eq!(run.answer(0, &Answer::Refused(code), 2), [answered(0)]);
+    }
 }
 
 #[test]

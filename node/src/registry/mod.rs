@@ -7,6 +7,8 @@
 //! Nothing here is trusted for safety. Leases are liveness; fencing is by config version and term at the replicas.
 
 pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod follow;
 mod keys;
 mod layout_json;
@@ -29,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use keys::Keys;
-pub use layout_json::{NODES_MAX, REPLICAS_MAX, check_layout, decode_layout, encode_layout};
+pub use layout_json::{NODES_MAX, REPLICAS_MAX, check_layout, check_successor, decode_layout, encode_layout};
 pub use layout_swap::{LayoutWrite, RegistryError};
 pub use node_json::{NODE_BYTES_MAX, NodeEntry};
 pub use registration::Registration;
