@@ -9,7 +9,7 @@ use holdfast_core::history::{Effect, Seen};
 use holdfast_core::ids::{NodeId, OpId};
 use holdfast_core::record::Record;
 use holdfast_core::register::{Answer, Attempt, Quorum, Request};
-use holdfast_core::term::{Ballot, Version};
+use holdfast_core::term::{Ballot, ConfigVersion, Version};
 
 /// Everything that was ever proposed for a key, and who ever acknowledged it. Nothing is taken out.
 #[derive(Clone, Default)]
@@ -64,14 +64,16 @@ impl Proposals {
         self.records.get(&ballot)
     }
 
-    /// Every ballot that a majority ever accepted, lowest first.
-    pub fn chosen(&self, quorum: &Quorum) -> Vec<(Ballot, Arc<Record>)> {
-        let chosen = self.votes.iter().filter(|(_, votes)| quorum.is_majority(|node| votes.contains(&node)));
+    /// Every ballot that a majority of its own config ever accepted, lowest first.
+    pub fn chosen<'q>(&self, quorum: impl Fn(ConfigVersion) -> &'q Quorum) -> Vec<(Ballot, Arc<Record>)> {
+        let chosen = self.votes.iter().filter(|(ballot, votes)| {
+            quorum(ballot.term.config).is_majority(|node| votes.contains(&node))
+        });
         chosen.map(|(ballot, _)| (*ballot, self.records[ballot].clone())).collect()
     }
 
     /// Checks every chosen record against every proposal. Returns the current record.
-    pub fn check(&self, quorum: &Quorum) -> Option<Arc<Record>> {
+    pub fn check<'q>(&self, quorum: impl Fn(ConfigVersion) -> &'q Quorum) -> Option<Arc<Record>> {
         let chosen = self.chosen(quorum);
         for (ballot, record) in &chosen {
             for (higher, later) in self.records.range(ballot..) {

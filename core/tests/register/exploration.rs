@@ -749,8 +749,8 @@ fn readers_never_go_back() {
         name: "readers never go back",
         steps: vec![
             on(0, put(1, Only, Condition::Always)),
-            on(1, Request::Resolve),
-            read(),
+            on(1, Request::Resolve).after(0),
+            read().after(0),
             read().after(2),
         ],
         restarts: 0,
@@ -766,8 +766,8 @@ fn a_restart_takes_a_new_term() {
         name: "a restart takes a new term",
         steps: vec![
             on(0, put(1, Only, Condition::Always)),
-            on(0, put(1, Again, Condition::IfAbsent)).after(0),
-            on(1, put(2, Only, Condition::IfAbsent)),
+            on(0, put(2, Only, Condition::IfPresent)).after(0),
+            on(1, put(3, Only, Condition::IfAbsent)),
         ],
         restarts: 1,
         installs: false,
