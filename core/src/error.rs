@@ -57,6 +57,8 @@ pub enum Code {
     /// This attempt did nothing: the op id is not larger than the given one, up to which the key's history has
     /// forgotten. Whoever sent it only once may take a fresh op id.
     StaleOpId(OpId),
+    /// The operation was fenced: it never took effect and never will. A fresh op id starts it anew.
+    Fenced,
     /// Too much at once: wait and ask again. It did not happen.
     Overloaded,
     /// The node's disk is full. It did not happen.
@@ -81,6 +83,7 @@ impl Code {
             Self::Timeout => "timeout",
             Self::OutcomeUnknown => "outcome-unknown",
             Self::StaleOpId(_) => "stale-op-id",
+            Self::Fenced => "fenced",
             Self::Overloaded => "overloaded",
             Self::DiskFull => "disk-full",
             Self::Integrity => "integrity",

@@ -8,10 +8,12 @@
 
 extern crate alloc;
 
+pub mod client;
 pub mod condition;
 pub mod error;
 pub mod history;
 pub mod ids;
+pub mod listing;
 pub mod placement;
 pub mod record;
 pub mod register;

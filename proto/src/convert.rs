@@ -193,6 +193,7 @@ impl TryFrom<v1::ErrorDetail> for Error {
             "timeout" => Code::Timeout,
             "outcome-unknown" => Code::OutcomeUnknown,
             "stale-op-id" => Code::StaleOpId(OpId::from_slice(&detail.op_id_floor)?),
+            "fenced" => Code::Fenced,
             "overloaded" => Code::Overloaded,
             "disk-full" => Code::DiskFull,
             "integrity" => Code::Integrity,

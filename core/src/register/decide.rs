@@ -76,7 +76,7 @@ pub enum Answer {
     Forgotten,
     /// What is chosen now: the ballot and the head (`None`: never written).
     Chosen(Option<(Ballot, Arc<Record>)>),
-    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`] or [`Code::Overloaded`]. This attempt changed nothing;
+    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. This attempt changed nothing;
     /// a failed condition of an [`Attempt::Again`] also says that no other attempt did or will.
     Refused(Code),
     /// This leadership is over, or this node may not lead: ask the node of the given term, or take over again when it
@@ -153,7 +153,7 @@ fn decided_before(current: Option<&Record>, op: OpId) -> Option<Decision> {
             Some(Decision::WhenChosen(Answer::Put { version, modified_unix_ms }))
         }
         Seen::Known(OpEffect::Deleted(_)) => Some(Decision::WhenChosen(Answer::Deleted(true))),
-        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::StaleOpId(op)))),
+        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::Fenced))),
         Seen::Forgotten(floor) => Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor)))),
         Seen::Never => None,
     }
@@ -197,11 +197,9 @@ fn fence(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ballot) -> Ar
     Arc::new(match current {
         // The object stays what it was, and so does its version.
         Some(record) => Record { history, ..record.clone() },
-        None => Record {
-            version: Version(ballot),
-            state: State::Tombstone { deleted_unix_ms: unix_ms },
-            history,
-        },
+        None => {
+            Record { version: Version(ballot), state: State::Tombstone { deleted_unix_ms: unix_ms }, history }
+        }
     })
 }
 

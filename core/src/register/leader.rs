@@ -187,6 +187,11 @@ impl Leader {
         effects.extend(self.quorum.voters().iter().map(|to| Effect::Prepare { to: *to, term }));
     }
 
+    /// This node's durable promise is at least `promised`: it may have been given to another candidate.
+    pub fn on_heard(&mut self, promised: Term) {
+        self.highest = self.highest.max(promised);
+    }
+
     /// A request for this partition's leader. Takes over when it does not lead.
     pub fn begin(&mut self, token: Token, name: &ObjectName, request: Request, effects: &mut Vec<Effect>) {
         self.campaign(effects);
@@ -273,7 +278,9 @@ impl Leader {
                 slot.confirmed = question;
             }
             Busy::Fetching { question: asked, ballot, replies } if *asked == question => match holds {
-                Some(whole) if whole.ballot == *ballot && whole.record.is_whole() => slot.known.complete(whole),
+                Some(whole) if whole.ballot == *ballot && whole.record.is_whole() => {
+                    slot.known.complete(whole)
+                }
                 // A damaged copy: somebody else, or the next try, must help.
                 Some(head) if head.ballot == *ballot => return,
                 other => {

@@ -44,7 +44,9 @@ pub enum End {
 impl End {
     pub fn of(answer: Answer) -> Self {
         match answer {
-            Answer::NotLeader(_) | Answer::OutcomeUnknown | Answer::Refused(Code::Overloaded) => Self::Unknown,
+            Answer::NotLeader(_) | Answer::OutcomeUnknown | Answer::Refused(Code::Overloaded) => {
+                Self::Unknown
+            }
             answer => Self::Answer(answer),
         }
     }
@@ -66,9 +68,10 @@ impl Proposals {
 
     /// Every ballot that a majority of its own config ever accepted, lowest first.
     pub fn chosen<'q>(&self, quorum: impl Fn(ConfigVersion) -> &'q Quorum) -> Vec<(Ballot, Arc<Record>)> {
-        let chosen = self.votes.iter().filter(|(ballot, votes)| {
-            quorum(ballot.term.config).is_majority(|node| votes.contains(&node))
-        });
+        let chosen = self
+            .votes
+            .iter()
+            .filter(|(ballot, votes)| quorum(ballot.term.config).is_majority(|node| votes.contains(&node)));
         chosen.map(|(ballot, _)| (*ballot, self.records[ballot].clone())).collect()
     }
 
@@ -114,7 +117,9 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
     let history = current.map(|record| record.history.clone()).unwrap_or_default();
     let mut effects: Vec<(Version, OpId, bool)> = Vec::new();
     for (op, effect) in history.entries() {
-        let begun = calls.iter().any(|call| call.begun && call.request.as_ref().is_some_and(|r| op_of(r) == Some(*op)));
+        let begun = calls
+            .iter()
+            .any(|call| call.begun && call.request.as_ref().is_some_and(|r| op_of(r) == Some(*op)));
         assert!(begun, "{op:?} was never asked for");
         match effect {
             Effect::Put(version) => effects.push((*version, *op, true)),
@@ -123,7 +128,10 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
         }
     }
     effects.sort();
-    assert!(effects.windows(2).all(|pair| pair[0].0 < pair[1].0), "two effects under one version: {effects:?}");
+    assert!(
+        effects.windows(2).all(|pair| pair[0].0 < pair[1].0),
+        "two effects under one version: {effects:?}"
+    );
     let seen = |op| history.seen(op);
     let effect_index = |op: OpId| effects.iter().position(|(_, of, _)| *of == op).map(|at| at + 1);
 
@@ -135,7 +143,8 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
         let call = &calls[at];
         let op = call.request.as_ref().and_then(op_of);
         let lowest = call.after.iter().filter_map(|before| places.get(before)).copied().max().unwrap_or(0);
-        let wanted: Option<Option<Version>> = match call.end.as_ref().expect("only ended calls are in order") {
+        let wanted: Option<Option<Version>> = match call.end.as_ref().expect("only ended calls are in order")
+        {
             End::Unknown => continue,
             End::Read(_, version) => Some(*version),
             End::Answer(answer) => match answer {
@@ -156,7 +165,11 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
                     None
                 }
                 Answer::Fenced => {
-                    assert_eq!(seen(op.expect("an op id")), Seen::Known(Effect::Fenced), "the answer of {call:?}");
+                    assert_eq!(
+                        seen(op.expect("an op id")),
+                        Seen::Known(Effect::Fenced),
+                        "the answer of {call:?}"
+                    );
                     continue;
                 }
                 Answer::Deleted(false) => {
@@ -169,8 +182,19 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
                     check_refused(calls, at, &history);
                     Some(*version)
                 }
+                Answer::Refused(Code::Fenced) => {
+                    assert_eq!(
+                        seen(op.expect("an op id")),
+                        Seen::Known(Effect::Fenced),
+                        "the answer of {call:?}"
+                    );
+                    continue;
+                }
                 Answer::Refused(Code::StaleOpId(op)) => {
-                    assert!(!matches!(seen(*op), Seen::Known(Effect::Put(_) | Effect::Deleted(_))), "{call:?}");
+                    assert!(
+                        !matches!(seen(*op), Seen::Known(Effect::Put(_) | Effect::Deleted(_))),
+                        "{call:?}"
+                    );
                     continue;
                 }
                 Answer::Unavailable => {
@@ -199,13 +223,18 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
     }
     // No effect before its operation was first asked for.
     for (index, (_, op, _)) in effects.iter().enumerate() {
-        let mut attempts =
-            calls.iter().filter(|call| call.begun && call.request.as_ref().is_some_and(|r| writes(r) == Some(*op)));
+        let mut attempts = calls
+            .iter()
+            .filter(|call| call.begun && call.request.as_ref().is_some_and(|r| writes(r) == Some(*op)));
         let first = attempts.next().expect("it was asked for").after.clone();
         let before_all = attempts.fold(first, |all, call| all.intersection(&call.after).copied().collect());
         for before in before_all {
             let early = places.get(&before).is_none_or(|place| *place < index + 1);
-            assert!(early, "{op:?} came into effect before it was asked for, seen by {:?}: {calls:#?}", calls[before]);
+            assert!(
+                early,
+                "{op:?} came into effect before it was asked for, seen by {:?}: {calls:#?}",
+                calls[before]
+            );
         }
     }
     check_reads(calls);
@@ -237,9 +266,10 @@ fn check_refused(calls: &[Call], at: usize, history: &holdfast_core::history::Hi
 }
 
 fn only_attempt(calls: &[Call], at: usize, op: OpId) -> bool {
-    calls.iter().enumerate().all(|(other, call)| {
-        other == at || !call.begun || call.request.as_ref().and_then(writes) != Some(op)
-    })
+    calls
+        .iter()
+        .enumerate()
+        .all(|(other, call)| other == at || !call.begun || call.request.as_ref().and_then(writes) != Some(op))
 }
 
 /// The operation that a request may carry out.

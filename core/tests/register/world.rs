@@ -69,8 +69,7 @@ impl Replica {
                     Ok(promised) => {
                         self.promised = promised;
                         LearnReply::Holds(self.accepted.get(name).map(|(ballot, record)| {
-                            let record =
-                                if *with_body { record.clone() } else { Arc::new(record.head()) };
+                            let record = if *with_body { record.clone() } else { Arc::new(record.head()) };
                             (*ballot, record)
                         }))
                     }

@@ -1,14 +1,27 @@
 //! What the services call. Names and limits are checked before; here begin routing and the register protocol.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use holdfast_core::condition::Condition;
-use holdfast_core::error::Error;
-use holdfast_core::ids::{BucketName, NodeId, ObjectKey, ObjectName, OpId};
-use holdfast_core::record::{Object, Record};
+use holdfast_core::error::{Code, Error};
+use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
+use holdfast_core::listing::{Listing, Query};
+use holdfast_core::record::Record;
 use holdfast_core::term::Version;
+use holdfast_proto::v1;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+
+use super::lead::PartitionCell;
+use super::view::stored_view;
+use super::write::{Done, Operation, no_layout};
+use super::{Engine, EngineParts, Inner, OPERATIONS_MAX, REPAIRS_MAX};
+use crate::peer::Links;
 
 /// An object to be put, as it came from the client.
 #[derive(Clone, Debug)]
@@ -23,32 +36,6 @@ pub struct NewObject {
     pub hash: [u8; 32],
 }
 
-/// One page of a listing.
-#[derive(Clone, Debug)]
-pub struct ListQuery {
-    /// The bucket.
-    pub bucket: BucketName,
-    /// Keys must start with it; may be empty.
-    pub prefix: String,
-    /// Rolls keys up; `None`: plain listing.
-    pub delimiter: Option<String>,
-    /// Exclusive start (a key or a common prefix that ended the page before).
-    pub after: Option<String>,
-    /// At most this many objects and prefixes.
-    pub limit: usize,
-}
-
-/// What a listing found.
-#[derive(Clone, Debug, Default)]
-pub struct ListPage {
-    /// Objects in key order, heads only.
-    pub objects: Vec<(ObjectKey, Version, Object)>,
-    /// Common prefixes in order.
-    pub prefixes: Vec<String>,
-    /// Where the next page starts (exclusive), if there is one.
-    pub next_after: Option<String>,
-}
-
 /// What became of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OutcomeAnswer {
@@ -60,48 +47,108 @@ pub enum OutcomeAnswer {
     Unknown,
 }
 
-/// Carries out operations. Cheap to clone.
-#[derive(Clone)]
-pub struct Engine {}
+/// A mutation's identity and condition.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutation {
+    /// The same for every try.
+    pub op: OpId,
+    /// What must hold.
+    pub condition: Condition,
+    /// An earlier try may still be on its way: a refusal fences it.
+    pub retry: bool,
+}
 
-#[allow(clippy::unused_async, unused_variables, clippy::unimplemented, reason = "being built")]
 impl Engine {
-    /// Writes an object. Retrying with the same `op` never applies twice. Answers the new record's head.
+    /// Starts serving the cluster from an opened store. Reads the stored layout, so that a node which comes back while
+    /// the registry is away serves at once. Errors when that cannot be read.
+    pub fn start(parts: EngineParts) -> io::Result<Self> {
+        let EngineParts { env, cluster, store, registry, bootstrap_nodes, replication } = parts;
+        let me = store.node_id();
+        let stored = stored_view(&*env.disk)?;
+        let links = Links::new(env.clone(), cluster.clone(), me);
+        let inner = Arc::new(Inner {
+            me,
+            env,
+            cluster,
+            store,
+            registry,
+            bootstrap_nodes,
+            replication,
+            links,
+            view: RwLock::new(None),
+            partitions: Partition::all().map(|_| PartitionCell::new()).collect(),
+            tokens: AtomicU64::new(1),
+            operations: Semaphore::new(OPERATIONS_MAX),
+            repairs: Arc::new(Semaphore::new(REPAIRS_MAX)),
+            turn: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
+            started: Instant::now(),
+            tasks: Mutex::new(Vec::new()),
+        });
+        if let Some(view) = stored {
+            tracing::info!(
+                layout = view.layout.version,
+                "serving with the stored layout until the registry answers"
+            );
+            inner.set_view(view);
+        }
+        inner.start_duties();
+        Ok(Self { inner })
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.me
+    }
+
+    /// Writes an object. Retrying with the same op id never applies twice. Answers the head of what was written.
     pub async fn put(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        mutation: Mutation,
         object: NewObject,
         deadline: Instant,
     ) -> Result<Record, Error> {
-        unimplemented!()
+        let _admitted = self.admit()?;
+        let Mutation { op, condition, retry } = mutation;
+        let operation = Operation::Put { op, condition, retry, object };
+        match self.inner.route(&name, &operation, 0, deadline).await? {
+            Done::Record(record) => Ok(record),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Deletes. `false`: there was nothing to delete.
     pub async fn delete(
         &self,
         name: ObjectName,
-        op: OpId,
-        condition: Condition,
+        mutation: Mutation,
         deadline: Instant,
     ) -> Result<bool, Error> {
-        unimplemented!()
+        let _admitted = self.admit()?;
+        let Mutation { op, condition, retry } = mutation;
+        match self.inner.route(&name, &Operation::Delete { op, condition, retry }, 0, deadline).await? {
+            Done::Deleted(deleted) => Ok(deleted),
+            _ => Err(unexpected()),
+        }
     }
 
-    /// The whole record (an object with its body), linearizable. `NotFound` for a tombstone.
+    /// The whole object, linearizable. `NotFound` when there is none.
     pub async fn get(&self, name: ObjectName, deadline: Instant) -> Result<Record, Error> {
-        unimplemented!()
+        let _admitted = self.admit()?;
+        self.inner.read(&name, false, 0, deadline).await
     }
 
     /// As `get`, without the body.
     pub async fn head(&self, name: ObjectName, deadline: Instant) -> Result<Record, Error> {
-        unimplemented!()
+        let _admitted = self.admit()?;
+        self.inner.read(&name, true, 0, deadline).await
     }
 
     /// One page of a listing.
-    pub async fn list(&self, query: ListQuery, deadline: Instant) -> Result<ListPage, Error> {
-        unimplemented!()
+    pub async fn list(&self, query: Query, deadline: Instant) -> Result<Listing, Error> {
+        let _admitted = self.admit()?;
+        self.inner.list(query, deadline).await
     }
 
     /// Settles what became of `op`.
@@ -111,26 +158,54 @@ impl Engine {
         op: OpId,
         deadline: Instant,
     ) -> Result<OutcomeAnswer, Error> {
-        unimplemented!()
+        let _admitted = self.admit()?;
+        match self.inner.route(&name, &Operation::Outcome { op }, 0, deadline).await? {
+            Done::Outcome(outcome) => Ok(outcome),
+            _ => Err(unexpected()),
+        }
     }
 
     /// The replicas of a name's partition, preferred leader first.
     pub fn replicas(&self, name: &ObjectName) -> Vec<NodeId> {
-        unimplemented!()
+        self.inner
+            .view()
+            .map_or_else(Vec::new, |view| view.layout.partition(name.partition()).replicas.clone())
     }
 
     /// What `Cluster.Topology` answers; `None` until there is a layout.
-    pub fn topology(&self) -> Option<holdfast_proto::v1::TopologyResponse> {
-        unimplemented!()
+    pub fn topology(&self) -> Option<v1::TopologyResponse> {
+        self.inner.topology_now()
     }
 
     /// What `Cluster.Status` answers.
-    pub fn status(&self) -> holdfast_proto::v1::StatusResponse {
-        unimplemented!()
+    pub fn status(&self) -> v1::StatusResponse {
+        self.inner.status_now()
     }
 
     /// Whether this node can serve: it has a layout and its store works.
     pub fn ready(&self) -> Result<(), Error> {
-        unimplemented!()
+        if let Some(failure) = self.inner.store.failed() {
+            return Err(Error::owned(Code::Unavailable, format!("the store has failed: {failure}")));
+        }
+        if self.inner.leaving.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::Unavailable, "this node is stopping"));
+        }
+        self.inner.view().map(|_| ()).ok_or_else(no_layout)
     }
+
+    /// Stops leading: requests go to other nodes from now on, and peers are refused what only a leader may do.
+    pub fn leave(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+        self.inner.step_down();
+    }
+
+    fn admit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.inner.operations.try_acquire().map_err(|_| {
+            Error::new(Code::Overloaded, "too many operations are under way on this node: wait and try again")
+        })
+    }
+}
+
+fn unexpected() -> Error {
+    Error::new(Code::Internal, "the leader answered something else than was asked")
 }

@@ -1,7 +1,9 @@
 //! What a node needs of the world, as parameters: network, disk, wall clock, randomness, threads.
 //!
 //! Timers are tokio's (the simulator pauses that clock). Nothing else in this crate may touch `std::net`, `std::fs`,
-//! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in `real.rs`.
+//! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in [`real`].
+
+pub mod real;
 
 use std::io;
 use std::sync::Arc;
@@ -54,6 +56,7 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
 }
 
+#[allow(clippy::len_without_is_empty, reason = "a file is no collection")]
 /// An open file. Positioned reads and writes, so that no cursor is shared.
 pub trait DiskFile: Send + Sync + 'static {
     /// Fills `buffer` from `offset`. Errors with `UnexpectedEof` when the file ends before.

@@ -1,0 +1,247 @@
+//! The nodes that a listing asks: which ones, how far each has told, and how far a majority has.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::position::Position;
+use crate::ids::{NodeId, Partition};
+use crate::placement::Layout;
+
+/// What a listing may expect of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Not asked, could be.
+    Spare,
+    /// Asked, and counted on.
+    Asked,
+    /// Its answer is awaited and welcome, but nobody counts on it.
+    Slow,
+    /// Will not answer (any more). What it told stays true.
+    Failed,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+struct Source {
+    id: NodeId,
+    standing: Standing,
+    /// Where the page that it was asked for starts, until it comes.
+    asked_from: Option<Position>,
+    /// It has told everything from where it was first asked up to here. As it was first asked no later than at the
+    /// merge's cursor, that is everything between cursor and here.
+    told: Position,
+    /// Preferred first.
+    preference: usize,
+    /// Quorums it is a replica of, as indexes.
+    quorums: Vec<usize>,
+}
+
+/// Partitions with the same replicas.
+#[derive(Clone, Debug)]
+pub(super) struct Quorum {
+    /// Indexes of its replicas.
+    pub(super) replicas: Vec<usize>,
+    /// Of `replicas`.
+    pub(super) majority: usize,
+    /// Moving: `replicas` alone cannot tell that something is chosen (though it can tell that nothing is).
+    pub(super) moving: bool,
+    /// Partitions, and one of them.
+    partitions: usize,
+    example: Partition,
+}
+
+/// All nodes of the layout, seen by one listing.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    sources: Vec<Source>,
+    by_id: BTreeMap<NodeId, usize>,
+    quorums: Vec<Quorum>,
+    /// The quorum of each partition.
+    of_partition: Vec<usize>,
+}
+
+impl Sources {
+    /// `answering`: who can be asked, the preferred first (the listing node itself, then the nearest).
+    pub(super) fn new(layout: &Layout, answering: &[NodeId], start: &Position) -> Self {
+        let mut this = Self {
+            sources: Vec::new(),
+            by_id: BTreeMap::new(),
+            quorums: Vec::new(),
+            of_partition: Vec::new(),
+        };
+        let mut known = BTreeMap::<(Vec<usize>, bool), usize>::new();
+        for (partition, place) in Partition::all().zip(&layout.partitions) {
+            let mut replicas: Vec<usize> =
+                place.replicas.iter().map(|&id| this.source(id, answering, start)).collect();
+            replicas.sort_unstable();
+            let moving = place.next.is_some();
+            let at = *known.entry((replicas.clone(), moving)).or_insert_with(|| {
+                for &replica in &replicas {
+                    this.sources[replica].quorums.push(this.quorums.len());
+                }
+                let majority = replicas.len() / 2 + 1;
+                this.quorums.push(Quorum { replicas, majority, moving, partitions: 0, example: partition });
+                this.quorums.len() - 1
+            });
+            this.quorums[at].partitions += 1;
+            this.of_partition.push(at);
+        }
+        this.count_on_majorities();
+        this
+    }
+
+    /// The index of a node, which is made known if it is not.
+    fn source(&mut self, id: NodeId, answering: &[NodeId], start: &Position) -> usize {
+        *self.by_id.entry(id).or_insert_with(|| {
+            let preference = answering.iter().position(|&other| other == id);
+            self.sources.push(Source {
+                id,
+                standing: if preference.is_some() { Standing::Spare } else { Standing::Failed },
+                asked_from: None,
+                told: start.clone(),
+                preference: preference.unwrap_or(usize::MAX),
+                quorums: Vec::new(),
+            });
+            self.sources.len() - 1
+        })
+    }
+
+    /// Counts on more nodes, as few as a greedy choice finds, until a majority of every partition's replicas is counted
+    /// on or has told everything, as far as there are spare nodes for it.
+    fn count_on_majorities(&mut self) {
+        let counted = |source: &Source| source.standing == Standing::Asked || source.told == Position::End;
+        let mut missing: Vec<usize> = self
+            .quorums
+            .iter()
+            .map(|quorum| {
+                let have = quorum.replicas.iter().filter(|&&at| counted(&self.sources[at])).count();
+                quorum.majority.saturating_sub(have)
+            })
+            .collect();
+        // For each node, the partitions that lack a majority and that it would help.
+        let mut gains = vec![0_usize; self.sources.len()];
+        for (quorum, _) in self.quorums.iter().zip(&missing).filter(|(_, missing)| **missing > 0) {
+            for &at in &quorum.replicas {
+                gains[at] += quorum.partitions;
+            }
+        }
+        loop {
+            let spare = |at: &usize| self.sources[*at].standing == Standing::Spare && gains[*at] > 0;
+            let better = |&at: &usize| (gains[at], usize::MAX - self.sources[at].preference);
+            let Some(best) = (0..self.sources.len()).filter(spare).max_by_key(better) else { return };
+            self.sources[best].standing = Standing::Asked;
+            for &at in &self.sources[best].quorums {
+                if missing[at] == 0 {
+                    continue;
+                }
+                missing[at] -= 1;
+                if missing[at] == 0 {
+                    for &replica in &self.quorums[at].replicas {
+                        gains[replica] -= self.quorums[at].partitions;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts on every replica of a quorum that can be asked.
+    pub(super) fn count_on_all(&mut self, quorum: usize) {
+        for &at in &self.quorums[quorum].replicas {
+            let standing = &mut self.sources[at].standing;
+            if *standing == Standing::Spare {
+                *standing = Standing::Asked;
+            }
+        }
+    }
+
+    /// Up to where a majority of every partition's replicas has told everything.
+    pub(super) fn frontier(&self) -> &Position {
+        let told = |at: usize| &self.sources[at].told;
+        self.quorums.iter().map(|quorum| reached(quorum, told)).min().unwrap_or(&Position::End)
+    }
+
+    /// A partition for which no majority will ever tell more than `cursor`, if there is one.
+    pub(super) fn stuck_at(&self, cursor: &Position) -> Option<Partition> {
+        let may_tell = |at: usize| match self.sources[at].standing {
+            Standing::Failed => &self.sources[at].told,
+            _ => &Position::End,
+        };
+        let stuck = self.quorums.iter().find(|quorum| reached(quorum, may_tell) <= cursor);
+        stuck.map(|quorum| quorum.example)
+    }
+
+    /// The nodes that should be asked for their next page, which starts at `cursor`; they count as asked from now on.
+    pub(super) fn ask(&mut self, cursor: &Position) -> Vec<(NodeId, usize)> {
+        let mut asks = Vec::new();
+        for source in &mut self.sources {
+            if source.standing == Standing::Asked && source.asked_from.is_none() && source.told <= *cursor {
+                source.asked_from = Some(cursor.clone());
+                let held = source.quorums.iter().map(|&at| self.quorums[at].partitions).sum();
+                asks.push((source.id, held));
+            }
+        }
+        asks.sort_unstable();
+        asks
+    }
+
+    /// A page came: its node, and where it starts. `None`: nobody waits for it.
+    pub(super) fn on_page(&mut self, node: NodeId) -> Option<(usize, Position)> {
+        let at = *self.by_id.get(&node)?;
+        let source = &mut self.sources[at];
+        let from = source.asked_from.take()?;
+        if source.standing == Standing::Slow {
+            source.standing = Standing::Asked;
+        }
+        Some((at, from))
+    }
+
+    /// The node has told everything up to `position`.
+    pub(super) fn told(&mut self, at: usize, position: Position) {
+        self.sources[at].told = position;
+    }
+
+    /// The node will not answer any more: others take its place where there are some. False: it was given up before.
+    pub(super) fn on_failed(&mut self, node: NodeId) -> bool {
+        let Some(source) = self.by_id.get(&node).map(|&at| &mut self.sources[at]) else { return false };
+        if source.standing == Standing::Failed {
+            return false;
+        }
+        source.standing = Standing::Failed;
+        source.asked_from = None;
+        self.count_on_majorities();
+        true
+    }
+
+    /// The node takes long: others are asked too, where there are some.
+    pub(super) fn on_slow(&mut self, node: NodeId) {
+        let Some(source) = self.by_id.get(&node).map(|&at| &mut self.sources[at]) else { return };
+        if source.standing == Standing::Asked && source.asked_from.is_some() {
+            source.standing = Standing::Slow;
+            self.count_on_majorities();
+        }
+    }
+
+    /// The quorum of a partition, as an index.
+    pub(super) fn quorum_of(&self, partition: Partition) -> usize {
+        self.of_partition[partition.index()]
+    }
+
+    /// The quorum with this index.
+    pub(super) fn quorum(&self, at: usize) -> &Quorum {
+        &self.quorums[at]
+    }
+
+    /// How many of a quorum's replicas have told about `key`.
+    pub(super) fn told_about(&self, quorum: usize, key: &str) -> usize {
+        let replicas = &self.quorums[quorum].replicas;
+        replicas.iter().filter(|&&at| !self.sources[at].told.is_below(key)).count()
+    }
+}
+
+/// The furthest position that a majority of a quorum's replicas is at or beyond.
+fn reached<'a>(quorum: &Quorum, at: impl Fn(usize) -> &'a Position) -> &'a Position {
+    let mut positions: Vec<&Position> = quorum.replicas.iter().map(|&replica| at(replica)).collect();
+    positions.sort_unstable();
+    positions[positions.len() - quorum.majority]
+}

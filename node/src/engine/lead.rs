@@ -1,0 +1,336 @@
+//! Drives the partitions' leaders: feeds them what happened and performs what they want.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use holdfast_core::ids::{NodeId, ObjectName, Partition};
+use holdfast_core::record::Record;
+use holdfast_core::register::leader::{AcceptReply, LearnReply};
+use holdfast_core::register::{Answer, Effect, Leader, Quorum, Request, Token};
+use holdfast_core::term::{Ballot, Term};
+use holdfast_proto::v1;
+use holdfast_proto::v1::peer_reply::Body as Reply;
+use holdfast_proto::v1::peer_request::Body as Ask;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::Inner;
+use crate::store::{ReplicaAnswer, ReplicaOp};
+
+/// One partition's leader and those who wait for its answers.
+pub(super) struct PartitionCell {
+    cell: Mutex<Option<Cell>>,
+    /// Whether a tick may be needed: looked at without the lock.
+    waiting: AtomicBool,
+}
+
+struct Cell {
+    leader: Leader,
+    waiting: BTreeMap<Token, oneshot::Sender<Answer>>,
+}
+
+impl PartitionCell {
+    /// No leader until the layout names voters.
+    pub(super) fn new() -> Self {
+        Self { cell: Mutex::new(None), waiting: AtomicBool::new(false) }
+    }
+}
+
+/// Who leads a partition, as far as this node knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leadership {
+    /// This node leads, or is taking over.
+    pub(super) active: bool,
+    /// The highest term heard of.
+    pub(super) highest: Term,
+}
+
+impl Inner {
+    /// The layout named `quorum` for the partition; the same again changes nothing.
+    pub(super) fn set_quorum(self: &Arc<Self>, partition: Partition, quorum: &Arc<Quorum>) {
+        let promised = self.store.promised(partition);
+        let mut effects = Vec::new();
+        let mut locked = self.partitions[partition.index()].cell.lock();
+        match &mut *locked {
+            None => {
+                let leader = Leader::new(self.me, quorum.clone(), promised);
+                *locked = Some(Cell { leader, waiting: BTreeMap::new() });
+            }
+            Some(cell) if cell.leader.quorum() != quorum => {
+                cell.leader.reconfigure(quorum.clone(), &mut effects);
+                cell.answer(&mut effects);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn leadership(&self, partition: Partition) -> Leadership {
+        let locked = self.partitions[partition.index()].cell.lock();
+        let known = locked.as_ref().map(|cell| (cell.leader.is_active(), cell.leader.highest()));
+        let (active, heard) = known.unwrap_or((false, Term::ZERO));
+        // A promise made to another candidate never passes through our own leader.
+        Leadership { active, highest: heard.max(self.store.promised(partition)) }
+    }
+
+    /// Takes over partitions; prepares to the same peer travel together.
+    pub(super) fn campaign(self: &Arc<Self>, partitions: impl IntoIterator<Item = Partition>) {
+        let mut prepares: BTreeMap<NodeId, Vec<v1::prepare::Item>> = BTreeMap::new();
+        for partition in partitions {
+            for effect in self.step(partition, Leader::campaign) {
+                match effect {
+                    Effect::Prepare { to, term } if to != self.me => {
+                        let item = v1::prepare::Item {
+                            partition: u32::from(partition.number()),
+                            term: Some(term.into()),
+                        };
+                        prepares.entry(to).or_default().push(item);
+                    }
+                    effect => self.perform(partition, effect),
+                }
+            }
+        }
+        for (to, items) in prepares {
+            self.send_prepare(to, items);
+        }
+    }
+
+    /// Leads the request to its answer. Whatever becomes of the asker, the leader finishes or expires it.
+    pub(super) async fn lead(
+        self: &Arc<Self>,
+        name: &ObjectName,
+        request: Request,
+        deadline: Instant,
+    ) -> Answer {
+        let partition = name.partition();
+        let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
+        let (sender, mut receiver) = oneshot::channel();
+        let effects = {
+            let mut locked = self.partitions[partition.index()].cell.lock();
+            let Some(cell) = &mut *locked else { return Answer::Unavailable };
+            cell.leader.on_heard(self.store.promised(partition));
+            cell.waiting.insert(token, sender);
+            let mut effects = Vec::new();
+            cell.leader.begin(token, name, request, &mut effects);
+            cell.answer(&mut effects);
+            self.partitions[partition.index()].waiting.store(cell.leader.is_waiting(), Ordering::Relaxed);
+            effects
+        };
+        self.perform_all(partition, effects);
+        let mut expiry = Expiry { inner: self, partition, token, armed: true };
+        if let Ok(answer) = timeout_at(deadline, &mut receiver).await {
+            expiry.armed = false;
+            return answer.unwrap_or(Answer::OutcomeUnknown);
+        }
+        drop(expiry);
+        receiver.await.unwrap_or(Answer::OutcomeUnknown)
+    }
+
+    /// Sends again what peers have not answered.
+    pub(super) fn tick_leaders(self: &Arc<Self>) {
+        for partition in Partition::all() {
+            if self.partitions[partition.index()].waiting.load(Ordering::Relaxed) {
+                self.drive(partition, Leader::on_tick);
+            }
+        }
+    }
+
+    /// Hands the requests of all partitions back, so that others take over.
+    pub(super) fn step_down(self: &Arc<Self>) {
+        for partition in Partition::all() {
+            self.drive(partition, |leader, effects| leader.step_down(leader.highest(), effects));
+        }
+    }
+
+    /// One event: into the leader, effects out, all performed.
+    fn drive(self: &Arc<Self>, partition: Partition, event: impl FnOnce(&mut Leader, &mut Vec<Effect>)) {
+        let effects = self.step(partition, event);
+        self.perform_all(partition, effects);
+    }
+
+    fn step(&self, partition: Partition, event: impl FnOnce(&mut Leader, &mut Vec<Effect>)) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let here = &self.partitions[partition.index()];
+        let mut locked = here.cell.lock();
+        let Some(cell) = &mut *locked else { return effects };
+        event(&mut cell.leader, &mut effects);
+        cell.answer(&mut effects);
+        here.waiting.store(cell.leader.is_waiting(), Ordering::Relaxed);
+        effects
+    }
+
+    fn perform_all(self: &Arc<Self>, partition: Partition, effects: Vec<Effect>) {
+        for effect in effects {
+            self.perform(partition, effect);
+        }
+    }
+
+    fn perform(self: &Arc<Self>, partition: Partition, effect: Effect) {
+        match effect {
+            Effect::Prepare { to, term } if to == self.me => self.prepare_here(partition, term),
+            Effect::Prepare { to, term } => {
+                let item =
+                    v1::prepare::Item { partition: u32::from(partition.number()), term: Some(term.into()) };
+                self.send_prepare(to, vec![item]);
+            }
+            Effect::Learn { to, name, term, question, with_body } if to == self.me => {
+                let inner = self.clone();
+                let op = ReplicaOp::Learn { name: name.clone(), term, with_body };
+                self.submit(op, move |answer| {
+                    let reply = match answer {
+                        Ok(ReplicaAnswer::Learned(holds)) => LearnReply::Holds(holds),
+                        Ok(ReplicaAnswer::Refused(higher)) => LearnReply::Refused(higher),
+                        _ => return,
+                    };
+                    let me = inner.me;
+                    inner.drive(partition, |leader, effects| {
+                        leader.on_learned(me, &name, term, question, reply, effects);
+                    });
+                });
+            }
+            Effect::Learn { to, name, term, question, with_body } => {
+                self.send_learn(to, name, term, question, with_body);
+            }
+            Effect::Accept { to, name, ballot, record } if to == self.me => {
+                let inner = self.clone();
+                let op = ReplicaOp::Accept { name: name.clone(), ballot, record };
+                self.submit(op, move |answer| {
+                    let reply = match answer {
+                        Ok(ReplicaAnswer::Stored) => AcceptReply::Accepted,
+                        Ok(ReplicaAnswer::Refused(higher)) => AcceptReply::Refused(higher),
+                        Ok(ReplicaAnswer::Superseded(higher)) => AcceptReply::Superseded(higher),
+                        _ => return,
+                    };
+                    let me = inner.me;
+                    inner.drive(partition, |leader, effects| {
+                        leader.on_accepted(me, &name, ballot, reply, effects);
+                    });
+                });
+            }
+            Effect::Accept { to, name, ballot, record } => self.send_accept(to, name, ballot, &record),
+            Effect::Answer { .. } => unreachable!("answers were delivered under the lock"),
+        }
+    }
+
+    fn prepare_here(self: &Arc<Self>, partition: Partition, term: Term) {
+        let inner = self.clone();
+        self.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
+            if let Ok(ReplicaAnswer::Promised(promised)) = answer {
+                let me = inner.me;
+                inner.drive(partition, |leader, effects| leader.on_promised(me, promised, effects));
+            }
+        });
+    }
+
+    fn send_prepare(self: &Arc<Self>, to: NodeId, items: Vec<v1::prepare::Item>) {
+        let Some(link) = self.links.get(to) else { return };
+        let inner = self.clone();
+        link.send(Ask::Prepare(v1::Prepare { items }), move |reply| {
+            let Ok(Reply::Prepare(reply)) = reply else { return };
+            for item in reply.items {
+                let Some(promised) = item.promised else { continue };
+                let (Ok(partition), Ok(promised)) =
+                    (Partition::new(item.partition), Term::try_from(promised))
+                else {
+                    continue;
+                };
+                inner.drive(partition, |leader, effects| leader.on_promised(to, promised, effects));
+            }
+        });
+    }
+
+    fn send_learn(
+        self: &Arc<Self>,
+        to: NodeId,
+        name: ObjectName,
+        term: Term,
+        question: u64,
+        with_body: bool,
+    ) {
+        let Some(link) = self.links.get(to) else { return };
+        let inner = self.clone();
+        let read = v1::Read {
+            config: term.config.0,
+            term: Some(term.into()),
+            bucket: name.bucket.as_str().to_owned(),
+            key: name.key.as_str().to_owned(),
+            with_body,
+        };
+        link.send(Ask::Read(read), move |reply| {
+            let Ok(Reply::Read(reply)) = reply else { return };
+            let Ok(reply) = learn_reply(reply) else { return };
+            inner.drive(name.partition(), |leader, effects| {
+                leader.on_learned(to, &name, term, question, reply, effects);
+            });
+        });
+    }
+
+    fn send_accept(self: &Arc<Self>, to: NodeId, name: ObjectName, ballot: Ballot, record: &Record) {
+        let Some(link) = self.links.get(to) else { return };
+        let inner = self.clone();
+        let accept = v1::Accept {
+            bucket: name.bucket.as_str().to_owned(),
+            key: name.key.as_str().to_owned(),
+            ballot: Some(ballot.into()),
+            record: Some(record.into()),
+        };
+        link.send(Ask::Accept(accept), move |reply| {
+            let Ok(Reply::Accept(reply)) = reply else { return };
+            let Ok(reply) = accept_reply(reply) else { return };
+            inner.drive(name.partition(), |leader, effects| {
+                leader.on_accepted(to, &name, ballot, reply, effects);
+            });
+        });
+    }
+}
+
+impl Cell {
+    /// Delivers the answers among the effects.
+    fn answer(&mut self, effects: &mut Vec<Effect>) {
+        effects.retain_mut(|effect| {
+            let Effect::Answer { token, answer } = effect else { return true };
+            if let Some(asker) = self.waiting.remove(token) {
+                // An asker that went away does not need it.
+                drop(asker.send(answer.clone()));
+            }
+            false
+        });
+    }
+}
+
+/// Expires the request when its asker stops waiting, for whatever reason.
+struct Expiry<'a> {
+    inner: &'a Arc<Inner>,
+    partition: Partition,
+    token: Token,
+    armed: bool,
+}
+
+impl Drop for Expiry<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.inner.drive(self.partition, |leader, effects| leader.on_expired(self.token, effects));
+        }
+    }
+}
+
+fn learn_reply(reply: v1::ReadReply) -> Result<LearnReply, holdfast_core::error::Invalid> {
+    if let Some(refused) = reply.refused {
+        return Ok(LearnReply::Refused(refused.try_into()?));
+    }
+    Ok(match (reply.accepted, reply.record) {
+        (Some(ballot), Some(record)) => {
+            LearnReply::Holds(Some((ballot.try_into()?, Arc::new(record.try_into()?))))
+        }
+        _ => LearnReply::Holds(None),
+    })
+}
+
+fn accept_reply(reply: v1::AcceptReply) -> Result<AcceptReply, holdfast_core::error::Invalid> {
+    Ok(match (reply.refused, reply.superseded) {
+        (Some(refused), _) => AcceptReply::Refused(refused.try_into()?),
+        (None, Some(superseded)) => AcceptReply::Superseded(superseded.try_into()?),
+        (None, None) => AcceptReply::Accepted,
+    })
+}

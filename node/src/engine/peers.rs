@@ -1,0 +1,201 @@
+//! What other nodes ask: the replica's part of the protocol, operations passed on, local listings.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use holdfast_core::error::{Code, Error, Invalid};
+use holdfast_core::ids::{ObjectName, Partition};
+use holdfast_core::record::Record;
+use holdfast_core::term::{Ballot, Term};
+use holdfast_proto::v1;
+use holdfast_proto::v1::peer_reply::Body as Reply;
+use holdfast_proto::v1::peer_request::Body as Ask;
+use tokio::time::Instant;
+
+use super::forward::{self, Arrived};
+use super::write::Done;
+use super::{Engine, Inner};
+use crate::peer::PeerHandler;
+use crate::store::{ReplicaAnswer, ReplicaOp, StoreError};
+
+/// Longest time a passed-on operation may take, whatever its asker says.
+const FORWARD_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+type Respond = Box<dyn FnOnce(Reply) + Send>;
+
+impl PeerHandler for Engine {
+    fn handle(&self, request: Ask, reply: Respond) {
+        let inner = &self.inner;
+        match request {
+            Ask::Prepare(prepare) => inner.on_prepare(prepare, reply),
+            Ask::Read(read) => match inner.on_read(read) {
+                Ok(ReadAsk::Now(answer)) => reply(Reply::Read(answer)),
+                Ok(ReadAsk::Later(op)) => inner.submit(op, move |answer| reply(learn_reply(answer))),
+                Err(error) => reply(Reply::Error((&error).into())),
+            },
+            Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record)
+            {
+                Ok((name, ballot, record)) => {
+                    let op = ReplicaOp::Accept { name, ballot, record: Arc::new(record) };
+                    inner.submit(op, move |answer| reply(accept_reply(answer)));
+                }
+                Err(invalid) => reply(Reply::Error((&Error::from(invalid)).into())),
+            },
+            Ask::Install(install) => {
+                match stored_op(&install.bucket, &install.key, install.ballot, install.record) {
+                    Ok((name, ballot, record)) => {
+                        let op = ReplicaOp::Install { name, ballot, record: Arc::new(record) };
+                        inner.submit(op, move |answer| {
+                            reply(match answer {
+                                Ok(_) => Reply::Install(v1::InstallReply {}),
+                                Err(error) => store_error(error),
+                            });
+                        });
+                    }
+                    Err(invalid) => reply(Reply::Error((&Error::from(invalid)).into())),
+                }
+            }
+            Ask::Forward(asked) => {
+                let inner = inner.clone();
+                tokio::spawn(async move { reply(Reply::Forward(inner.on_forward(asked).await)) });
+            }
+            Ask::ListLocal(list) => reply(match inner.on_list(&list) {
+                Ok(page) => Reply::ListLocal(page),
+                Err(error) => Reply::Error((&error).into()),
+            }),
+            Ask::Ping(_) => reply(Reply::Pong(v1::Pong { node: inner.me.to_bytes().to_vec().into() })),
+        }
+    }
+}
+
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way out")]
+enum ReadAsk {
+    Now(v1::ReadReply),
+    Later(ReplicaOp),
+}
+
+impl Inner {
+    fn on_prepare(&self, prepare: v1::Prepare, reply: Respond) {
+        let items = prepare.items.into_iter().map(|item| {
+            let term = item.term.ok_or(Invalid::new("a prepare without a term"))?;
+            Ok((Partition::new(item.partition)?, Term::try_from(term)?))
+        });
+        let items: Vec<_> = match items.collect::<Result<_, Invalid>>() {
+            Ok(items) => items,
+            Err(invalid) => return reply(Reply::Error((&Error::from(invalid)).into())),
+        };
+        let partitions: Vec<_> = items.iter().map(|(partition, _)| u32::from(partition.number())).collect();
+        let ops = items.into_iter().map(|(partition, term)| ReplicaOp::Prepare { partition, term });
+        self.store.try_submit(ops.collect(), move |answers| {
+            let promised =
+                partitions.into_iter().zip(answers).filter_map(|(partition, answer)| match answer {
+                    Ok(ReplicaAnswer::Promised(term)) => {
+                        Some(v1::prepare_reply::Item { partition, promised: Some(term.into()) })
+                    }
+                    _ => None,
+                });
+            reply(Reply::Prepare(v1::PrepareReply { items: promised.collect() }));
+        });
+    }
+
+    fn on_read(&self, read: v1::Read) -> Result<ReadAsk, Error> {
+        let name = ObjectName::new(&read.bucket, &read.key)?;
+        if let Some(term) = read.term {
+            let term = Term::try_from(term)?;
+            return Ok(ReadAsk::Later(ReplicaOp::Learn { name, term, with_body: read.with_body }));
+        }
+        let holds = self.store.read(&name, read.with_body)?;
+        Ok(ReadAsk::Now(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, record)))))
+    }
+
+    async fn on_forward(self: &Arc<Self>, asked: v1::Forward) -> v1::ForwardReply {
+        let hops = asked.hops;
+        let patience = Duration::from_millis(u64::from(asked.timeout_ms)).min(FORWARD_TIMEOUT_MAX);
+        let deadline = Instant::now() + patience;
+        let (name, arrived) = match forward::arrived(asked) {
+            Ok(arrived) => arrived,
+            Err(invalid) => {
+                let error = v1::forward_reply::Result::Error((&Error::from(invalid)).into());
+                return v1::ForwardReply { result: Some(error) };
+            }
+        };
+        if self.leaving.load(Ordering::Relaxed) {
+            let error = Error::new(Code::Unavailable, "this node is stopping");
+            return forward::reply(&name, false, Err(error));
+        }
+        match arrived {
+            Arrived::Operation(operation) => {
+                let put = matches!(operation, super::write::Operation::Put { .. });
+                let done = self.route(&name, &operation, hops, deadline).await;
+                forward::reply(&name, put, done)
+            }
+            Arrived::Get { head_only } => {
+                let record = self.read(&name, head_only, hops, deadline).await;
+                forward::reply(&name, false, record.map(Done::Record))
+            }
+        }
+    }
+
+    fn on_list(&self, list: &v1::ListLocal) -> Result<v1::ListLocalReply, Error> {
+        let (entries, complete) = self.list_here(list)?;
+        let entries = entries.into_iter().map(|entry| v1::list_local_reply::Entry {
+            key: entry.key.as_str().to_owned(),
+            ballot: Some(entry.ballot.into()),
+            record: Some((&entry.record).into()),
+        });
+        Ok(v1::ListLocalReply { entries: entries.collect(), complete })
+    }
+}
+
+fn stored_op(
+    bucket: &str,
+    key: &str,
+    ballot: Option<v1::Ballot>,
+    record: Option<v1::Record>,
+) -> Result<(ObjectName, Ballot, Record), Invalid> {
+    let name = ObjectName::new(bucket, key)?;
+    let ballot = ballot.ok_or(Invalid::new("a proposal without a ballot"))?.try_into()?;
+    let record = record.ok_or(Invalid::new("a proposal without a record"))?.try_into()?;
+    Ok((name, ballot, record))
+}
+
+fn read_reply(holds: Option<(Ballot, &Record)>) -> v1::ReadReply {
+    match holds {
+        Some((ballot, record)) => {
+            v1::ReadReply { refused: None, accepted: Some(ballot.into()), record: Some(record.into()) }
+        }
+        None => v1::ReadReply::default(),
+    }
+}
+
+fn learn_reply(answer: Result<ReplicaAnswer, StoreError>) -> Reply {
+    match answer {
+        Ok(ReplicaAnswer::Learned(holds)) => {
+            Reply::Read(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, &**record))))
+        }
+        Ok(ReplicaAnswer::Refused(higher)) => {
+            Reply::Read(v1::ReadReply { refused: Some(higher.into()), ..v1::ReadReply::default() })
+        }
+        Ok(_) => unexpected(),
+        Err(error) => store_error(error),
+    }
+}
+
+fn accept_reply(answer: Result<ReplicaAnswer, StoreError>) -> Reply {
+    let (refused, superseded) = match answer {
+        Ok(ReplicaAnswer::Stored) => (None, None),
+        Ok(ReplicaAnswer::Refused(higher)) => (Some(higher.into()), None),
+        Ok(ReplicaAnswer::Superseded(higher)) => (None, Some(higher.into())),
+        Ok(_) => return unexpected(),
+        Err(error) => return store_error(error),
+    };
+    Reply::Accept(v1::AcceptReply { refused, superseded })
+}
+
+fn store_error(error: StoreError) -> Reply {
+    Reply::Error((&Error::from(error)).into())
+}
+
+fn unexpected() -> Reply {
+    Reply::Error((&Error::new(Code::Internal, "the store answered something else than was asked")).into())
+}

@@ -1,0 +1,389 @@
+//! The asking end of a stream to one peer.
+//!
+//! A peer is *suspected* when it has been silent for [`SUSPECT_AFTER`] while something was asked of it, or cannot be
+//! reached. Suspicion only steers: whom to ask first, when to take over. Safety never hangs on it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use holdfast_core::ids::NodeId;
+use holdfast_proto::v1::peer_client::PeerClient;
+use holdfast_proto::v1::peer_reply::Body as Reply;
+use holdfast_proto::v1::peer_request::Body as Request;
+use holdfast_proto::v1::{self, PeerRequest, PeerRequests};
+use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tonic::transport::Endpoint;
+
+use super::FRAME_BYTES_MAX;
+use super::outbox::Outbox;
+use crate::env::Env;
+
+/// Silence that makes a peer suspected. Far above a loopback or data-centre round trip and a scheduler's hiccup, and
+/// small enough that a hung node costs clients less than half a second.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(200);
+/// How often a peer that owes answers is asked for a sign of life.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// How often an idle peer is asked for a sign of life.
+const IDLE_PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Silence after which the connection is given up and made anew.
+const DROP_AFTER: Duration = Duration::from_secs(3);
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause between attempts to connect: doubles from the first to the second.
+const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// How long a peer that said it is stopping is left alone.
+const LEAVING_FOR: Duration = Duration::from_secs(5);
+/// Requests outstanding to one peer at most, in number and in bytes; beyond them it counts as lost at once.
+const OUTSTANDING_MAX: usize = 16_384;
+const OUTSTANDING_BYTES_MAX: usize = 64 << 20;
+
+/// Why there is no answer. The request may or may not have been carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the peer did not answer")]
+pub struct LinkError;
+
+type Callback = Box<dyn FnOnce(Result<Reply, LinkError>) + Send>;
+
+struct Pending {
+    callback: Callback,
+    bytes: usize,
+}
+
+struct State {
+    /// Present while connected.
+    outbox: Option<Outbox<PeerRequest>>,
+    pending: HashMap<u64, Pending>,
+    pending_bytes: usize,
+    next_id: u64,
+    /// When it last said anything, or when it first began to owe an answer after owing none.
+    owing_since: Instant,
+    last_heard: Option<Instant>,
+    leaving_until: Option<Instant>,
+}
+
+/// The asking end of the stream to one peer.
+pub struct PeerLink {
+    node: NodeId,
+    state: Arc<Mutex<State>>,
+    suspected: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for PeerLink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl PeerLink {
+    fn open(env: Env, cluster: String, me: NodeId, node: NodeId, address: String) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            outbox: None,
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            next_id: 1,
+            owing_since: Instant::now(),
+            last_heard: None,
+            leaving_until: None,
+        }));
+        let suspected = Arc::new(AtomicBool::new(true));
+        let runner =
+            Runner { env, cluster, me, node, address, state: state.clone(), suspected: suspected.clone() };
+        Self { node, state, suspected, task: tokio::spawn(runner.run()) }
+    }
+
+    /// The peer.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Whether others should be asked first.
+    pub fn is_suspected(&self) -> bool {
+        self.suspected.load(Ordering::Relaxed)
+    }
+
+    /// When it was last heard.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.state.lock().last_heard
+    }
+
+    /// It said that it is stopping: others are asked first for a while.
+    pub fn on_leaving(&self) {
+        self.state.lock().leaving_until = Some(Instant::now() + LEAVING_FOR);
+        self.suspected.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks; `callback` runs once, on the answer or when there will be none. It must be quick.
+    pub fn send(&self, request: Request, callback: impl FnOnce(Result<Reply, LinkError>) + Send + 'static) {
+        if self.is_suspected() && !matches!(request, Request::Ping(_)) {
+            return callback(Err(LinkError));
+        }
+        send(&self.state, request, Box::new(callback));
+    }
+
+    /// Asks and waits.
+    pub async fn ask(&self, request: Request) -> Result<Reply, LinkError> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(request, move |reply| drop(sender.send(reply)));
+        receiver.await.unwrap_or(Err(LinkError))
+    }
+}
+
+fn send(state: &Mutex<State>, request: Request, callback: Callback) {
+    let mut locked = state.lock();
+    let bytes = request_bytes(&request);
+    let full =
+        locked.pending.len() >= OUTSTANDING_MAX || locked.pending_bytes + bytes > OUTSTANDING_BYTES_MAX;
+    let Some(outbox) = locked.outbox.clone().filter(|_| !full) else {
+        drop(locked);
+        return callback(Err(LinkError));
+    };
+    if locked.pending.is_empty() {
+        locked.owing_since = Instant::now();
+    }
+    let id = locked.next_id;
+    locked.next_id += 1;
+    locked.pending_bytes += bytes;
+    locked.pending.insert(id, Pending { callback, bytes });
+    // Pushed under the lock, so that a stream that ends meanwhile fails this request too.
+    outbox.push(PeerRequest { id, body: Some(request) });
+}
+
+/// What counts against the bytes outstanding: bodies; the rest is small.
+fn request_bytes(request: &Request) -> usize {
+    let record = match request {
+        Request::Accept(accept) => &accept.record,
+        Request::Install(install) => &install.record,
+        Request::Forward(v1::Forward { operation: Some(v1::forward::Operation::Put(put)), .. }) => {
+            return put.body.len() + 256;
+        }
+        _ => return 256,
+    };
+    let body = record.as_ref().and_then(|record| match &record.state {
+        Some(v1::record::State::Object(object)) => object.inline_body.as_ref().map(bytes::Bytes::len),
+        _ => None,
+    });
+    body.unwrap_or(0) + 256
+}
+
+struct Runner {
+    env: Env,
+    cluster: String,
+    me: NodeId,
+    node: NodeId,
+    address: String,
+    state: Arc<Mutex<State>>,
+    suspected: Arc<AtomicBool>,
+}
+
+impl Runner {
+    async fn run(self) {
+        let mut pause = RECONNECT_PAUSE.0;
+        let mut told = false;
+        loop {
+            match self.connect().await {
+                Ok((outbox, replies)) => {
+                    tracing::info!(peer = %self.node, address = %self.address, "peer connected");
+                    (pause, told) = (RECONNECT_PAUSE.0, false);
+                    self.serve(outbox, replies).await;
+                    tracing::info!(peer = %self.node, "peer lost");
+                }
+                Err(reason) if !told => {
+                    tracing::info!(peer = %self.node, address = %self.address, %reason, "peer not reached; trying on");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            self.suspected.store(true, Ordering::Relaxed);
+            self.disconnect();
+            sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_PAUSE.1);
+        }
+    }
+
+    /// Connects and checks that the right node of the right cluster answers.
+    async fn connect(&self) -> Result<(Outbox<PeerRequest>, tonic::Streaming<v1::PeerReplies>), String> {
+        let (net, address) = (self.env.net.clone(), self.address.clone());
+        let connector = tower::service_fn(move |_| {
+            let connect = net.connect(address.clone());
+            async move { connect.await.map(TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
+            .map_err(|error| format!("bad peer address: {error}"))?
+            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(8 << 20);
+        let channel = timeout(CONNECT_TIMEOUT, endpoint.connect_with_connector(connector))
+            .await
+            .map_err(|_| "no connection in time".to_owned())?
+            .map_err(|error| format!("cannot connect: {error}"))?;
+        let mut client = PeerClient::new(channel)
+            .max_decoding_message_size(FRAME_BYTES_MAX)
+            .max_encoding_message_size(FRAME_BYTES_MAX);
+        let (outbox, frames) = Outbox::new(|requests| PeerRequests { requests });
+        let hello = v1::Ping { cluster: self.cluster.clone(), node: self.me.to_bytes().to_vec().into() };
+        outbox.push(PeerRequest { id: 0, body: Some(Request::Ping(hello)) });
+        let greeting = async {
+            let mut replies = client.exchange(frames).await?.into_inner();
+            let first = replies.message().await?;
+            Ok::<_, tonic::Status>((replies, first))
+        };
+        let (replies, first) = timeout(CONNECT_TIMEOUT, greeting)
+            .await
+            .map_err(|_| "no greeting in time".to_owned())?
+            .map_err(|status| format!("refused: {}", status.message()))?;
+        let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);
+        match answer {
+            Some(Reply::Pong(pong)) if NodeId::from_slice(&pong.node) == Ok(self.node) => {
+                Ok((outbox, replies))
+            }
+            Some(Reply::Pong(_)) => Err("another node answers at this address".to_owned()),
+            Some(Reply::Error(error)) => Err(error.message),
+            _ => Err("an unexpected greeting".to_owned()),
+        }
+    }
+
+    async fn serve(&self, outbox: Outbox<PeerRequest>, mut replies: tonic::Streaming<v1::PeerReplies>) {
+        let now = Instant::now();
+        {
+            let mut state = self.state.lock();
+            state.outbox = Some(outbox);
+            state.owing_since = now;
+            state.last_heard = Some(now);
+        }
+        self.judge(now);
+        let mut probe = interval(PROBE_EVERY);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_probe = now;
+        loop {
+            tokio::select! {
+                biased;
+                frame = replies.next() => match frame {
+                    Some(Ok(frame)) => self.on_frame(frame),
+                    Some(Err(_)) | None => return,
+                },
+                _ = probe.tick() => {
+                    let now = Instant::now();
+                    if !self.judge(now) {
+                        return;
+                    }
+                    let owes = !self.state.lock().pending.is_empty();
+                    if owes || now - last_probe >= IDLE_PROBE_EVERY {
+                        last_probe = now;
+                        let ping = v1::Ping { cluster: String::new(), node: bytes::Bytes::new() };
+                        send(&self.state, Request::Ping(ping), Box::new(|_| {}));
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_frame(&self, frame: v1::PeerReplies) {
+        let now = Instant::now();
+        let mut ready = Vec::with_capacity(frame.replies.len());
+        {
+            let mut state = self.state.lock();
+            state.owing_since = now;
+            state.last_heard = Some(now);
+            for reply in frame.replies {
+                let Some(pending) = state.pending.remove(&reply.id) else { continue };
+                state.pending_bytes -= pending.bytes;
+                if let Some(body) = reply.body {
+                    ready.push((pending.callback, body));
+                }
+            }
+        }
+        if self.suspected.load(Ordering::Relaxed) {
+            self.judge(now);
+        }
+        for (callback, body) in ready {
+            callback(Ok(body));
+        }
+    }
+
+    /// Updates the suspicion; answers to a peer that has just become suspected are not waited for any longer.
+    /// `false`: the connection is beyond hope.
+    fn judge(&self, now: Instant) -> bool {
+        let lost = {
+            let mut state = self.state.lock();
+            let silent = if state.pending.is_empty() { Duration::ZERO } else { now - state.owing_since };
+            let leaving = state.leaving_until.is_some_and(|until| now < until);
+            let suspected = silent >= SUSPECT_AFTER || leaving;
+            let was = self.suspected.swap(suspected, Ordering::Relaxed);
+            if silent >= DROP_AFTER {
+                return false;
+            }
+            if !suspected || was || leaving {
+                return true;
+            }
+            tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
+            // The probe stays pending, so that the silence goes on being measured.
+            let lost: Vec<_> = state.pending.drain().collect();
+            state.pending_bytes = 0;
+            state.pending.insert(0, Pending { callback: Box::new(|_| {}), bytes: 0 });
+            lost
+        };
+        for (_, pending) in lost {
+            (pending.callback)(Err(LinkError));
+        }
+        true
+    }
+
+    fn disconnect(&self) {
+        let lost: Vec<_> = {
+            let mut state = self.state.lock();
+            if let Some(outbox) = state.outbox.take() {
+                outbox.close();
+            }
+            state.pending_bytes = 0;
+            state.pending.drain().collect()
+        };
+        for (_, pending) in lost {
+            (pending.callback)(Err(LinkError));
+        }
+    }
+}
+
+/// The links to all peers that are known, by node.
+pub struct Links {
+    env: Env,
+    cluster: String,
+    me: NodeId,
+    links: RwLock<BTreeMap<NodeId, (String, Arc<PeerLink>)>>,
+}
+
+impl Links {
+    /// No links yet.
+    pub fn new(env: Env, cluster: String, me: NodeId) -> Self {
+        Self { env, cluster, me, links: RwLock::default() }
+    }
+
+    /// Opens links to the nodes of `addresses` (node, `host:port`), closes those to nodes that are gone or moved.
+    pub fn set(&self, addresses: &BTreeMap<NodeId, String>) {
+        let mut links = self.links.write();
+        links.retain(|node, (address, _)| addresses.get(node) == Some(address));
+        for (node, address) in addresses {
+            if *node != self.me && !links.contains_key(node) {
+                let link =
+                    PeerLink::open(self.env.clone(), self.cluster.clone(), self.me, *node, address.clone());
+                links.insert(*node, (address.clone(), Arc::new(link)));
+            }
+        }
+    }
+
+    /// The link to a node, if its address is known.
+    pub fn get(&self, node: NodeId) -> Option<Arc<PeerLink>> {
+        self.links.read().get(&node).map(|(_, link)| link.clone())
+    }
+
+    /// Whether a node can be expected to answer.
+    pub fn is_healthy(&self, node: NodeId) -> bool {
+        node == self.me || self.links.read().get(&node).is_some_and(|(_, link)| !link.is_suspected())
+    }
+}

@@ -1,0 +1,270 @@
+//! The checkpointed store: redb, written only by checkpoints, read through one long-lived snapshot.
+//!
+//! Every commit here is rare and large. It runs with quick repair, so that an unclean stop costs no walk of the file.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_core::ids::{NodeId, Partition};
+use holdfast_core::term::Term;
+use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
+use redb::{StorageError, TableDefinition, TableError};
+
+use crate::env::Disk;
+
+use super::backend::Backend;
+use super::error::{OpenError, StoreError, is_disk_full};
+use super::format;
+use super::memtable::{Entry, Generation};
+
+/// redb's file.
+pub(super) const BASE_FILE: &str = "heads.redb";
+
+const HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("heads");
+const BODIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bodies");
+const PROMISED: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("promised");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const META_NODE: &str = "node";
+/// The first log segment that is not in here.
+const META_WAL_FIRST: &str = "wal_first";
+
+/// Why a checkpoint did not happen. The log still has everything.
+#[derive(Debug)]
+pub(super) enum CommitError {
+    /// No room. The file must be opened again before it is used.
+    Full,
+    /// The disk failed.
+    Failed(String),
+}
+
+/// What stands in the file besides records.
+#[derive(Debug)]
+pub(super) struct Meta {
+    pub(super) node: NodeId,
+    pub(super) wal_first: u64,
+    pub(super) promised: Vec<(Partition, Term)>,
+}
+
+/// redb, open.
+pub(super) struct Base {
+    database: Database,
+    disk: Arc<dyn Disk>,
+    file: &'static str,
+    fsync: bool,
+    cache_bytes: usize,
+}
+
+impl Base {
+    /// Opens the file, which may be empty. What a killed process left in the page cache is made durable first: it is
+    /// about to be believed.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        file: &'static str,
+        fsync: bool,
+        cache_bytes: usize,
+    ) -> Result<Self, OpenError> {
+        let opened = match disk.open(file, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Damaged(format!("{file} is missing")));
+            }
+            other => other?,
+        };
+        if fsync {
+            opened.sync_data()?;
+        }
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        let database = guarded(|| builder.create_with_backend(Backend::new(opened, fsync)))
+            .map_err(OpenError::Damaged)?
+            .map_err(|error| open_error(error.into()))?;
+        Ok(Self { database, disk, file, fsync, cache_bytes })
+    }
+
+    /// Opens the file again, after a write that found no room.
+    pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
+        *self = Self::open(Arc::clone(&self.disk), self.file, self.fsync, self.cache_bytes)?;
+        Ok(())
+    }
+
+    /// Makes the tables of a new file.
+    pub(super) fn initialise(&self, node: NodeId, wal_first: u64) -> Result<(), OpenError> {
+        self.write(|transaction| {
+            transaction.open_table(HEADS)?;
+            transaction.open_table(BODIES)?;
+            transaction.open_table(PROMISED)?;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(META_NODE, node.to_bytes().as_slice())?;
+            meta.insert(META_WAL_FIRST, wal_first.to_le_bytes().as_slice())?;
+            Ok(())
+        })
+        .map_err(open_error)
+    }
+
+    /// Reads what stands besides records. `None`: the file is new.
+    pub(super) fn meta(&self) -> Result<Option<Meta>, OpenError> {
+        guarded(|| self.read_meta()).map_err(OpenError::Damaged)?.map_err(open_error)
+    }
+
+    fn read_meta(&self) -> Result<Option<Meta>, redb::Error> {
+        let wrong = |what: &str| redb::Error::Corrupted(format!("{BASE_FILE}: {what}"));
+        let transaction = self.database.begin_read()?;
+        let meta = match transaction.open_table(META) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            other => other?,
+        };
+        let node = meta.get(META_NODE)?.ok_or_else(|| wrong("it names no node"))?;
+        let node = NodeId::from_slice(node.value()).map_err(|e| wrong(&e.to_string()))?;
+        let wal_first = meta.get(META_WAL_FIRST)?.ok_or_else(|| wrong("it names no log segment"))?;
+        let wal_first = wal_first.value().try_into().map_err(|_| wrong("its log segment is not a number"))?;
+        let mut promised = Vec::new();
+        for row in transaction.open_table(PROMISED)?.iter()? {
+            let (partition, term) = row?;
+            let partition = Partition::new(partition.value().into()).map_err(|e| wrong(&e.to_string()))?;
+            if term.value().len() != format::TERM_BYTES {
+                return Err(wrong("a promised term has another length"));
+            }
+            promised.push((partition, format::read_term(term.value())));
+        }
+        Ok(Some(Meta { node, wal_first: u64::from_le_bytes(wal_first), promised }))
+    }
+
+    /// Whether it holds no record and no promise.
+    pub(super) fn is_unused(&self) -> Result<bool, OpenError> {
+        let Some(meta) = self.meta()? else { return Ok(true) };
+        let heads = self.snapshot().map_err(OpenError::Damaged)?.range(&[], None, 1);
+        let heads = heads.map_err(|error| OpenError::Damaged(error.to_string()))?;
+        Ok(heads.is_empty() && meta.promised.is_empty())
+    }
+
+    /// A view of what is checkpointed now.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, String> {
+        let open = || -> Result<Snapshot, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let (heads, bodies) = (transaction.open_table(HEADS)?, transaction.open_table(BODIES)?);
+            Ok(Snapshot { heads, bodies })
+        };
+        guarded(open)?.map_err(|error| format!("reading {BASE_FILE} failed: {error}"))
+    }
+
+    /// Writes a generation in one durable transaction. From then on the log before `wal_first` is not needed.
+    pub(super) fn commit(&self, generation: &Generation, wal_first: u64) -> Result<(), CommitError> {
+        let written = guarded(|| {
+            self.write(|transaction| {
+                let mut heads = transaction.open_table(HEADS)?;
+                let mut bodies = transaction.open_table(BODIES)?;
+                for (key, entry) in &generation.records {
+                    let had_body = heads
+                        .insert(&key[..], &entry.head[..])?
+                        .is_some_and(|old| format::says_body_beside(old.value()));
+                    if let Some(body) = &entry.body {
+                        bodies.insert(&key[..], &body[..])?;
+                    } else if had_body {
+                        bodies.remove(&key[..])?;
+                    }
+                }
+                let mut promised = transaction.open_table(PROMISED)?;
+                for (partition, term) in &generation.promises {
+                    let mut bytes = Vec::with_capacity(format::TERM_BYTES);
+                    format::push_term(&mut bytes, *term);
+                    promised.insert(partition.number(), bytes.as_slice())?;
+                }
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(META_WAL_FIRST, wal_first.to_le_bytes().as_slice())?;
+                Ok(())
+            })
+        });
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(redb::Error::Io(error))) if is_disk_full(&error) => Err(CommitError::Full),
+            Ok(Err(error)) => Err(CommitError::Failed(format!("a checkpoint failed: {error}"))),
+            Err(panic) => Err(CommitError::Failed(format!("a checkpoint failed: {panic}"))),
+        }
+    }
+
+    fn write(
+        &self,
+        fill: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), redb::Error> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_quick_repair(true);
+        fill(&transaction)?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// A consistent view of one checkpoint. Pages that it sees are not reused while it lives.
+pub(super) struct Snapshot {
+    heads: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    bodies: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl Snapshot {
+    /// A key's entry, its checksum verified; the body only when it is asked for.
+    pub(super) fn find(&self, key: &[u8], with_body: bool) -> Result<Option<Entry>, StoreError> {
+        let get = || -> Result<Option<(Bytes, Option<Bytes>)>, StorageError> {
+            let Some(head) = self.heads.get(key)? else { return Ok(None) };
+            let head = Bytes::copy_from_slice(head.value());
+            let body = if with_body && format::says_body_beside(&head) {
+                self.bodies.get(key)?.map(|body| Bytes::copy_from_slice(body.value()))
+            } else {
+                None
+            };
+            Ok(Some((head, body)))
+        };
+        let Some((head, body)) = read(get)? else { return Ok(None) };
+        let ballot = format::check(key, &head)?.ballot;
+        Ok(Some(Entry { ballot, head, body }))
+    }
+
+    /// Up to `limit` heads from `start` (inclusive) to `end` (exclusive; `None`: the end), in key order.
+    pub(super) fn range(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        use std::ops::Bound;
+        let collect = || -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+            let upper = end.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = self.heads.range::<&[u8]>((Bound::Included(start), upper))?;
+            rows.take(limit)
+                .map(|row| {
+                    let (key, head) = row?;
+                    Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(head.value())))
+                })
+                .collect()
+        };
+        read(collect)
+    }
+}
+
+/// Runs a read. redb trusts its file and may panic where that was altered: an error here, never a dead node.
+fn read<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StoreError> {
+    match guarded(work) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(StorageError::Corrupted(what))) | Err(what) => Err(StoreError::Integrity(what)),
+        Ok(Err(error)) => Err(StoreError::Failed(format!("reading {BASE_FILE} failed: {error}"))),
+    }
+}
+
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    // redb's own state stays sound behind its locks: it refuses them once poisoned.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        format!("{BASE_FILE} holds what cannot be: {text}")
+    })
+}
+
+fn open_error(error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            OpenError::Damaged(format!("{BASE_FILE}: {error}"))
+        }
+        redb::Error::Io(error) => OpenError::Io(error),
+        error => OpenError::Damaged(format!("{BASE_FILE}: {error}")),
+    }
+}

@@ -1,0 +1,135 @@
+//! Opening a data folder: whose it is, what is checkpointed, what the log adds, and then the writer.
+
+use std::io;
+use std::sync::Arc;
+
+use holdfast_core::ids::{NodeId, Partition};
+use holdfast_core::term::Term;
+
+use crate::env::Env;
+
+use super::StoreOptions;
+use super::base::{BASE_FILE, Base};
+use super::checkpoint::{CheckpointPolicy, Checkpointer, Checkpoints};
+use super::error::OpenError;
+use super::frame::SEGMENT_HEADER_BYTES;
+use super::identity::Identity;
+use super::memtable::Memtable;
+use super::replay::{Replayed, replay};
+use super::shared::{Published, Shared};
+use super::wal::{WAL_FOLDER, Wal, WalError, segment_path, segments};
+use super::writer::Writer;
+
+/// The log's first segment.
+const SEGMENT_FIRST: u64 = 1;
+
+/// An open data folder, its writer not started yet.
+pub(super) struct Opened {
+    pub(super) node: NodeId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) writer: Writer,
+}
+
+/// Opens the folder. Blocks.
+pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenError> {
+    let disk = &*env.disk;
+    let claim = disk.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse,
+        _ => OpenError::Io(error),
+    })?;
+    let identity = match Identity::read(disk)? {
+        Some(identity) if identity.cluster == options.cluster => identity,
+        Some(Identity { cluster, .. }) => {
+            return Err(OpenError::OtherCluster { found: cluster, asked: options.cluster.clone() });
+        }
+        None => first_start(env, options)?,
+    };
+    let base = Base::open(Arc::clone(&env.disk), BASE_FILE, options.fsync, options.cache_bytes)?;
+    let meta = base.meta()?.ok_or_else(|| OpenError::Damaged(format!("{BASE_FILE} is empty")))?;
+    if meta.node != identity.node {
+        return Err(OpenError::Damaged(format!(
+            "{BASE_FILE} is of node {}, the folder of node {}",
+            meta.node, identity.node
+        )));
+    }
+    let Replayed { facts, segment, end, sequence, abandoned, frames } = replay(disk, meta.wal_first)?;
+    if let Some(abandoned) = abandoned {
+        disk.remove(&segment_path(abandoned))?;
+    }
+    let wal = Wal::resume(env, options.fsync, segment, end, sequence)?;
+    // A crash came between a checkpoint and the removal of what it made superfluous.
+    Wal::remove_before(disk, meta.wal_first)?;
+    tracing::info!(node = %identity.node, frames, "the store is open");
+
+    let mut promised = vec![Term::ZERO; usize::from(Partition::COUNT)].into_boxed_slice();
+    let later = facts.promises.iter().map(|(partition, term)| (*partition, *term));
+    for (partition, term) in meta.promised.into_iter().chain(later) {
+        let known = &mut promised[partition.index()];
+        *known = term.max(*known);
+    }
+    let snapshot = Arc::new(base.snapshot().map_err(OpenError::Damaged)?);
+    let memtable = Memtable { active: facts, frozen: None };
+    let shared = Arc::new(Shared::new(Published { memtable, base: snapshot, promised }, claim));
+    let checkpointer = Checkpointer::new(base, Arc::clone(&env.disk), Arc::clone(&shared));
+    let checkpoints = Checkpoints::new(env.blocking, checkpointer)?;
+    let policy = CheckpointPolicy {
+        log_bytes: options.checkpoint_log_bytes,
+        log_bytes_max: options.checkpoint_log_bytes.saturating_mul(2),
+        quiet: options.checkpoint_quiet,
+    };
+    let writer = Writer::new(env.clone(), Arc::clone(&shared), wal, checkpoints, policy);
+    Ok(Opened { node: identity.node, shared, writer })
+}
+
+/// Makes a new node's folder. The identity is written last: without it nothing here was ever spoken of.
+fn first_start(env: &Env, options: &StoreOptions) -> Result<Identity, OpenError> {
+    const BASE_FILE_NEW: &str = "heads.redb.new";
+    let disk = &*env.disk;
+    check_unused(env, options)?;
+    for number in segments(disk)? {
+        disk.remove(&segment_path(number))?;
+    }
+    for file in [BASE_FILE, BASE_FILE_NEW] {
+        match disk.remove(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let mut id = [0; 16];
+    env.ambient.random(&mut id);
+    let node = NodeId(u128::from_be_bytes(id));
+    drop(disk.open(BASE_FILE_NEW, true)?);
+    let base = Base::open(Arc::clone(&env.disk), BASE_FILE_NEW, options.fsync, options.cache_bytes)?;
+    base.initialise(node, SEGMENT_FIRST)?;
+    drop(base);
+    disk.rename(BASE_FILE_NEW, BASE_FILE)?;
+    disk.create_dir(WAL_FOLDER)?;
+    disk.sync_dir("")?;
+    Wal::create(env, options.fsync, SEGMENT_FIRST, 1).map_err(|error| match error {
+        WalError::Full => OpenError::Io(io::ErrorKind::StorageFull.into()),
+        WalError::Failed(why) => OpenError::Io(io::Error::other(why)),
+    })?;
+    let identity = Identity { cluster: options.cluster.clone(), node };
+    identity.write(disk)?;
+    Ok(identity)
+}
+
+/// A folder without an identity is either new, or left by a first start that did not end, or lost its identity. The
+/// last must not be taken for the others: that would forget what the node promised and accepted.
+fn check_unused(env: &Env, options: &StoreOptions) -> Result<(), OpenError> {
+    let disk = &*env.disk;
+    let lost = || OpenError::Damaged("the file identity is missing, but there are records".to_owned());
+    for number in segments(disk)? {
+        let len = disk.open(&segment_path(number), false)?.len()?;
+        if number > SEGMENT_FIRST || len > SEGMENT_HEADER_BYTES as u64 {
+            return Err(lost());
+        }
+    }
+    match disk.open(BASE_FILE, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => drop(file?),
+    }
+    // It got its name only once it was whole.
+    let base = Base::open(Arc::clone(&env.disk), BASE_FILE, options.fsync, options.cache_bytes)?;
+    if base.is_unused()? { Ok(()) } else { Err(lost()) }
+}

@@ -1,0 +1,166 @@
+//! What readers, the writer and the checkpointer share: the published state, and how the store is.
+//!
+//! Everything in [`Published`] is on disk: the writer publishes after its sync.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use holdfast_core::ids::Partition;
+use holdfast_core::term::Term;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::base::Snapshot;
+use super::error::StoreError;
+use super::memtable::{Entry, Memtable};
+
+/// The durable state, for readers.
+pub(super) struct Published {
+    pub(super) memtable: Memtable,
+    pub(super) base: Arc<Snapshot>,
+    /// By partition.
+    pub(super) promised: Box<[Term]>,
+}
+
+/// Where the one checkpoint stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CheckpointPhase {
+    /// None is under way: nothing is frozen.
+    Idle,
+    /// The frozen generation is being written.
+    Running,
+    /// It found no room. The frozen generation waits to be tried again.
+    Full,
+    /// The checkpointer has ended.
+    Ended,
+}
+
+/// Counters, for the status and the tests. They only rise.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) operations: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) log_bytes: AtomicU64,
+    pub(super) checkpoints: AtomicU64,
+    pub(super) integrity_errors: AtomicU64,
+    pub(super) disk_full: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(super) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+pub(super) struct Shared {
+    pub(super) published: RwLock<Published>,
+    pub(super) counters: Counters,
+    failure: OnceLock<String>,
+    closed: AtomicBool,
+    phase: Mutex<CheckpointPhase>,
+    phase_changed: Condvar,
+    /// Held while redb's file is written, and perhaps opened again.
+    pub(super) base_writing: Mutex<()>,
+    /// Claims the data folder.
+    claim: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+impl Shared {
+    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>) -> Self {
+        Self {
+            published: RwLock::new(published),
+            counters: Counters::default(),
+            failure: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            phase: Mutex::new(CheckpointPhase::Idle),
+            phase_changed: Condvar::new(),
+            base_writing: Mutex::new(()),
+            claim: Mutex::new(Some(claim)),
+        }
+    }
+
+    /// What a key holds, durably.
+    pub(super) fn find(&self, key: &[u8], with_body: bool) -> Result<Option<Entry>, StoreError> {
+        let (entry, base) = {
+            let published = self.published.read();
+            (published.memtable.find(key), Arc::clone(&published.base))
+        };
+        if entry.is_some() {
+            return Ok(entry);
+        }
+        self.read_base(&base, |base| base.find(key, with_body))
+    }
+
+    /// Reads from a snapshot; once more from its successor when redb's file was opened anew meanwhile.
+    pub(super) fn read_base<T>(
+        &self,
+        base: &Snapshot,
+        read: impl Fn(&Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = match read(base) {
+            Err(StoreError::Failed(_)) => {
+                drop(self.base_writing.lock());
+                let newer = Arc::clone(&self.published.read().base);
+                read(&newer).inspect_err(|error| {
+                    if let StoreError::Failed(why) = error {
+                        self.fail(why);
+                    }
+                })
+            }
+            result => result,
+        };
+        self.counted(result)
+    }
+
+    /// Counts an integrity error.
+    pub(super) fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Integrity(what)) = &result {
+            count(&self.counters.integrity_errors, 1);
+            tracing::error!(what, "stored bytes are damaged");
+        }
+        result
+    }
+
+    pub(super) fn promised(&self, partition: Partition) -> Term {
+        self.published.read().promised[partition.index()]
+    }
+
+    /// Fails for good.
+    pub(super) fn fail(&self, why: &str) {
+        if self.failure.set(why.to_owned()).is_ok() && !self.closed.load(Ordering::Acquire) {
+            tracing::error!(why, "the store has failed: the node must stop");
+        }
+    }
+
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Whether operations are still taken.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if let Some(why) = self.failure.get() {
+            return Err(StoreError::Failed(why.clone()));
+        }
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Ends all use, and lets another process have the folder.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.claim.lock().take();
+    }
+
+    pub(super) fn phase(&self) -> CheckpointPhase {
+        *self.phase.lock()
+    }
+
+    pub(super) fn set_phase(&self, phase: CheckpointPhase) {
+        *self.phase.lock() = phase;
+        self.phase_changed.notify_all();
+    }
+
+    /// Blocks while a checkpoint is running.
+    pub(super) fn wait_while(&self, waiting: impl Fn(CheckpointPhase) -> bool) -> CheckpointPhase {
+        let mut phase = self.phase.lock();
+        self.phase_changed.wait_while(&mut phase, |phase| waiting(*phase));
+        *phase
+    }
+}

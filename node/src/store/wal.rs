@@ -1,0 +1,154 @@
+//! The write-ahead log: appends one frame for each group commit, one write and one sync.
+//!
+//! It does not know what the frames say. Reading back is in `replay`.
+
+use std::io;
+
+use crate::env::{Disk, DiskFile, Env};
+
+use super::error::is_disk_full;
+use super::frame::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// The folder of the segments.
+pub(super) const WAL_FOLDER: &str = "wal";
+
+/// The file of a segment.
+pub(super) fn segment_path(number: u64) -> String {
+    format!("{WAL_FOLDER}/{number:016x}.log")
+}
+
+/// The numbers of the segments in the folder, ascending. Other files are none of ours.
+pub(super) fn segments(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let number = |name: &String| {
+        let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 16)?;
+        u64::from_str_radix(digits, 16).ok()
+    };
+    let mut numbers: Vec<u64> = disk.list(WAL_FOLDER)?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub(super) enum WalError {
+    /// No room. Nothing of it will be found later, and the log can go on.
+    Full,
+    /// The disk failed: what is on it is not known. The log must not be used again.
+    Failed(String),
+}
+
+/// The end of the log.
+pub(super) struct Wal {
+    fsync: bool,
+    segment: SegmentHeader,
+    file: Box<dyn DiskFile>,
+    /// Where the next frame goes.
+    end: u64,
+    /// The sequence of the next frame.
+    sequence: u64,
+    /// Whether something half written may lie after `end`: to be cut before anything else is appended.
+    tail_dirty: bool,
+}
+
+impl Wal {
+    /// Starts segment `number`, durable before this returns.
+    pub(super) fn create(env: &Env, fsync: bool, number: u64, sequence: u64) -> Result<Self, WalError> {
+        let mut salt = [0; 32];
+        env.ambient.random(&mut salt);
+        let segment = SegmentHeader { number, first_sequence: sequence, salt };
+        let file = match start_segment(&*env.disk, fsync, &segment) {
+            Ok(file) => file,
+            Err(error) if is_disk_full(&error) => {
+                // Best effort: a segment without frames is ignored by the replay.
+                let _ = env.disk.remove(&segment_path(number));
+                return Err(WalError::Full);
+            }
+            Err(error) => return Err(failed("a new log segment cannot be made", &error)),
+        };
+        let end = SEGMENT_HEADER_BYTES as u64;
+        Ok(Self { fsync, segment, file, end, sequence, tail_dirty: false })
+    }
+
+    /// Goes on in a segment that was replayed up to `end`. What lies behind is cut, and all of it made durable: what a
+    /// killed process left in the page cache was read as if it were on disk.
+    pub(super) fn resume(
+        env: &Env,
+        fsync: bool,
+        segment: SegmentHeader,
+        end: u64,
+        sequence: u64,
+    ) -> io::Result<Self> {
+        let file = env.disk.open(&segment_path(segment.number), false)?;
+        if file.len()? > end {
+            file.set_len(end)?;
+        }
+        if fsync {
+            file.sync_data()?;
+            env.disk.sync_dir(WAL_FOLDER)?;
+        }
+        Ok(Self { fsync, segment, file, end, sequence, tail_dirty: false })
+    }
+
+    /// The number of the segment that is appended to.
+    pub(super) fn segment(&self) -> u64 {
+        self.segment.number
+    }
+
+    /// Appends a frame and makes it durable. `frame` begins with room for its header.
+    pub(super) fn append(&mut self, frame: &mut [u8]) -> Result<(), WalError> {
+        self.cut_tail()?;
+        frame::seal(frame, &self.segment, self.end, self.sequence);
+        if let Err(error) = self.file.write_at(self.end, frame) {
+            if is_disk_full(&error) {
+                self.tail_dirty = true;
+                return Err(WalError::Full);
+            }
+            return Err(failed("writing the log failed", &error));
+        }
+        if self.fsync {
+            self.file.sync_data().map_err(|error| failed("syncing the log failed", &error))?;
+        }
+        self.end += frame.len() as u64;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    /// Starts the next segment and appends there from now on.
+    pub(super) fn rotate(&mut self, env: &Env) -> Result<(), WalError> {
+        self.cut_tail()?;
+        *self = Self::create(env, self.fsync, self.segment.number + 1, self.sequence)?;
+        Ok(())
+    }
+
+    /// Removes the segments before `number`. Those that stay because of an error are removed at the next start.
+    pub(super) fn remove_before(disk: &dyn Disk, number: u64) -> io::Result<()> {
+        for old in segments(disk)?.into_iter().take_while(|&old| old < number) {
+            disk.remove(&segment_path(old))?;
+        }
+        Ok(())
+    }
+
+    fn cut_tail(&mut self) -> Result<(), WalError> {
+        if self.tail_dirty {
+            self.file.set_len(self.end).map_err(|error| failed("cutting the log's tail failed", &error))?;
+            self.tail_dirty = false;
+        }
+        Ok(())
+    }
+}
+
+fn start_segment(disk: &dyn Disk, fsync: bool, segment: &SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
+    let file = disk.open(&segment_path(segment.number), true)?;
+    // An earlier attempt that found no room may have left something.
+    file.set_len(0)?;
+    file.write_at(0, &segment.encode())?;
+    if fsync {
+        file.sync_data()?;
+        disk.sync_dir(WAL_FOLDER)?;
+    }
+    Ok(file)
+}
+
+fn failed(what: &str, error: &io::Error) -> WalError {
+    WalError::Failed(format!("{what}: {error}"))
+}
