@@ -10,89 +10,25 @@
 //! * a message that can do nothing any more is dropped: a reply that its leader ignores, a request that would change
 //!   no disk and that its leader would not send again.
 //!
-//! `HOLDFAST_EXPLORE=deep` explores larger worlds (minutes, some GB).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use holdfast_core::condition::Condition;
 use holdfast_core::error::Code;
 use holdfast_core::ids::ObjectName;
 use holdfast_core::record::Record;
-use holdfast_core::register::Attempt::{Again, Only};
 use holdfast_core::register::leader::AcceptReply;
-use holdfast_core::register::{Answer, Effect, Leader, Quorum, QuorumRead, ReadStep, Request, Token};
+use holdfast_core::register::{Answer, Effect, Leader, Quorum, QuorumRead, ReadStep, Token};
 use holdfast_core::term::{Ballot, Term};
 
 use crate::check::{self, Call, End};
-use crate::world::{self, Message, Replica, delete, node, outcome, put};
+use crate::numbers::{Mix, Numbers, Quick};
+use crate::scenarios::{At, Scenario};
+use crate::world::{self, Message, Replica, node};
 
 const REPLICAS: usize = 3;
 const LEADERS: usize = 2;
-
-/// What a client does: one call, when it may begin.
-struct Step {
-    at: At,
-    /// Not before this call has begun (a read: ended); and, for another attempt of the same operation, not once that one was answered.
-    after: Option<usize>,
-}
-
-enum At {
-    Leader(usize, Request),
-    Read,
-}
-
-fn on(leader: usize, request: Request) -> Step {
-    Step { at: At::Leader(leader, request), after: None }
-}
-
-fn read() -> Step {
-    Step { at: At::Read, after: None }
-}
-
-impl Step {
-    fn after(self, call: usize) -> Self {
-        Self { after: Some(call), ..self }
-    }
-}
-
-struct Scenario {
-    name: &'static str,
-    steps: Vec<Step>,
-    restarts: u8,
-    /// Whether chosen records may be installed anywhere, at any time.
-    installs: bool,
-    /// Leaves out what multiplies the states most: a leader's own disk answers at once, and a request expires only once
-    /// it was proposed.
-    lean: bool,
-}
-
-/// A number for each distinct value.
-struct Numbers<T> {
-    values: Vec<T>,
-    numbers: HashMap<T, u32>,
-}
-
-impl<T: Clone + Eq + Hash> Numbers<T> {
-    fn new() -> Self {
-        Self { values: Vec::new(), numbers: HashMap::new() }
-    }
-
-    fn of(&mut self, value: T) -> u32 {
-        if let Some(number) = self.numbers.get(&value) {
-            return *number;
-        }
-        let number = u32::try_from(self.values.len()).expect("fewer than 2^32 values");
-        self.values.push(value.clone());
-        self.numbers.insert(value, number);
-        number
-    }
-
-    fn value(&self, number: u32) -> &T {
-        &self.values[number as usize]
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Progress {
@@ -127,44 +63,6 @@ enum Event {
     Expired(u8),
 }
 
-/// A hash for small numbers, where the standard one would be most of the work.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u8(&mut self, value: u8) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
-
-    fn write_u128(&mut self, value: u128) {
-        self.write_u64(value as u64 ^ (value >> 64) as u64);
-    }
-
-    fn write_isize(&mut self, value: isize) {
-        self.write_u64(value as u64);
-    }
-}
-
-type Quick<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
-
 /// What one step of a leader does: its next self, messages, ended calls.
 type Stepped = (u32, Vec<u32>, Vec<(u64, u32)>);
 
@@ -183,7 +81,7 @@ struct Explorer<'a> {
     leader_steps: Quick<(u32, Event), Stepped>,
     disk_steps: Quick<(u32, u32), (u32, Option<u32>)>,
     /// Two 64 bit hashes of each state.
-    seen: HashSet<u128, BuildHasherDefault<Mix>>,
+    seen: Quick<u128, ()>,
     stack: Vec<State>,
     answers: BTreeSet<&'static str>,
 }
@@ -203,7 +101,7 @@ impl<'a> Explorer<'a> {
             wanted: Quick::default(),
             leader_steps: Quick::default(),
             disk_steps: Quick::default(),
-            seen: HashSet::default(),
+            seen: Quick::default(),
             stack: Vec::new(),
             answers: BTreeSet::new(),
         }
@@ -237,7 +135,7 @@ impl<'a> Explorer<'a> {
             state.hash(&mut hasher);
             u128::from(hasher.finish())
         };
-        if self.seen.insert(half(0x243f_6a88_85a3_08d3) << 64 | half(0x1319_8a2e_0370_7344)) {
+        if self.seen.insert(half(0x243f_6a88_85a3_08d3) << 64 | half(0x1319_8a2e_0370_7344), ()).is_none() {
             self.stack.push(state);
         }
     }
@@ -536,7 +434,7 @@ impl<'a> Explorer<'a> {
         let mut effects = Vec::new();
         match event {
             Event::Delivered(message) => {
-                world::deliver(&mut leader, self.messages.value(message), &mut effects)
+                world::deliver(&mut leader, self.messages.value(message), &mut effects);
             }
             Event::Begun(call) => {
                 let At::Leader(_, request) = &self.scenario.steps[usize::from(call)].at else {
@@ -663,21 +561,16 @@ fn kind_of(answer: &Answer) -> &'static str {
     }
 }
 
-fn deep() -> bool {
-    std::env::var("HOLDFAST_EXPLORE").is_ok_and(|value| value == "deep")
-}
-
-fn explore(scenario: &Scenario, states_min: usize, answers: &[&str]) {
+/// Explores it all, and makes sure that it was not empty: at least so many states, and these answers among them.
+pub fn explore(scenario: &Scenario, states_min: usize, answers: &[&str]) {
     let mut explorer = Explorer::new(scenario);
-    let begun = std::time::Instant::now();
     let states = explorer.run();
     println!(
-        "{}: {states} states, {} leaders, {} disks, {} messages, {:.1?}, answers {:?}",
+        "{}: {states} states, {} leaders, {} disks, {} messages, answers {:?}",
         scenario.name,
-        explorer.leaders.values.len(),
-        explorer.disks.values.len(),
-        explorer.messages.values.len(),
-        begun.elapsed(),
+        explorer.leaders.len(),
+        explorer.disks.len(),
+        explorer.messages.len(),
         explorer.answers,
     );
     assert!(states >= states_min, "{}: only {states} states", scenario.name);
@@ -689,98 +582,4 @@ fn explore(scenario: &Scenario, states_min: usize, answers: &[&str]) {
             explorer.answers
         );
     }
-}
-
-#[test]
-fn one_op_id_at_two_leaders() {
-    let scenario = Scenario {
-        name: "one op id at two leaders",
-        steps: vec![on(0, put(1, Only, Condition::Always)), on(1, put(1, Again, Condition::Always)).after(0)],
-        restarts: 0,
-        installs: false,
-        lean: false,
-    };
-    explore(&scenario, 1000, &["put"]);
-}
-
-#[test]
-fn a_deposed_leader_refuses() {
-    let scenario = Scenario {
-        name: "a deposed leader refuses",
-        steps: vec![
-            on(0, put(1, Only, Condition::Always)),
-            on(1, delete(2, Only, Condition::Always)).after(0),
-            on(0, put(3, Only, Condition::IfAbsent)).after(1),
-        ],
-        restarts: 0,
-        installs: false,
-        lean: true,
-    };
-    explore(&scenario, 1000, &["put", "condition failed"]);
-}
-
-#[test]
-fn a_refused_retry_stays_refused() {
-    let scenario = Scenario {
-        name: "a refused retry stays refused",
-        steps: vec![
-            on(0, put(1, Only, Condition::Always)),
-            on(0, put(2, Only, Condition::IfPresent)).after(0),
-            on(1, put(2, Again, Condition::IfPresent)).after(1),
-            on(0, Request::Resolve).after(2),
-        ],
-        restarts: 0,
-        installs: false,
-        lean: true,
-    };
-    explore(&scenario, 1000, &["put", "condition failed"]);
-}
-
-#[test]
-fn an_outcome_settles() {
-    let scenario = Scenario {
-        name: "an outcome settles",
-        steps: vec![
-            on(0, put(1, Only, Condition::Always)),
-            on(1, outcome(1)).after(0),
-            on(0, put(1, Again, Condition::Always)).after(1),
-        ],
-        restarts: 0,
-        installs: false,
-        lean: true,
-    };
-    explore(&scenario, 1000, &["put", "committed", "fenced", "refused: fenced"]);
-}
-
-#[test]
-fn readers_never_go_back() {
-    let scenario = Scenario {
-        name: "readers never go back",
-        steps: vec![
-            on(0, put(1, Only, Condition::Always)),
-            on(1, Request::Resolve).after(0),
-            read().after(0),
-            read().after(2),
-        ],
-        restarts: 0,
-        installs: true,
-        lean: true,
-    };
-    explore(&scenario, 1000, &["put"]);
-}
-
-#[test]
-fn a_restart_takes_a_new_term() {
-    let scenario = Scenario {
-        name: "a restart takes a new term",
-        steps: vec![
-            on(0, put(1, Only, Condition::Always)),
-            on(0, put(2, Only, Condition::IfPresent)).after(0),
-            on(1, put(3, Only, Condition::IfAbsent)),
-        ],
-        restarts: 1,
-        installs: false,
-        lean: true,
-    };
-    explore(&scenario, 1000, &["put", "condition failed"]);
 }

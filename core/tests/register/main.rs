@@ -3,5 +3,8 @@
 
 mod check;
 mod exploration;
+mod numbers;
 mod random;
+mod scenarios;
+mod steps;
 mod world;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use holdfast_core::condition::Condition;
 use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::register::leader::AcceptReply;
-use holdfast_core::register::{Answer, Attempt, Effect, Leader, Quorum, QuorumRead, ReadStep, Request, Token};
+use holdfast_core::register::{
+    Answer, Attempt, Effect, Leader, Quorum, QuorumRead, ReadStep, Request, Token,
+};
 use holdfast_core::term::{Ballot, ConfigVersion, Term, Version};
 
 use crate::check::{self, Call, End, Proposals};
@@ -165,7 +167,7 @@ impl World {
         for client in &mut self.clients {
             client.open.retain(|open| *open != token);
             // The refusal of a first attempt counts only while it is the only one.
-            let counts = says && !(refused_first && !client.open.is_empty());
+            let counts = says && (!refused_first || client.open.is_empty());
             if counts && op == Some(OpId(client.op)) && client.key == *key {
                 client.request = None;
             }
@@ -390,7 +392,11 @@ impl World {
             let request = world::put(1000, Attempt::Again, Condition::Always);
             let mut at = 0;
             for attempt in 0.. {
-                assert!(attempt < 20, "{} cannot be written, with every node and message there", self.names[key]);
+                assert!(
+                    attempt < 20,
+                    "{} cannot be written, with every node and message there",
+                    self.names[key]
+                );
                 let token = self.call(key, at, Some(request.clone()));
                 for _ in 0..5 {
                     while !self.network.is_empty() {
@@ -414,7 +420,7 @@ fn by_config(quorums: &[Arc<Quorum>], config: ConfigVersion) -> &Quorum {
 
 fn run(name: &str, kind: &Kind) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let all = || 0..number("HOLDFAST_SEEDS").unwrap_or(100);
+    let all = || 0..number("HOLDFAST_SEEDS").unwrap_or(300);
     let seeds = number("HOLDFAST_SEED").map_or_else(all, |seed| seed..seed + 1);
     let count = seeds.end - seeds.start;
     let (mut answered, mut asked) = (0, 0);
