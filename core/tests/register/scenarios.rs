@@ -65,7 +65,7 @@ fn one_op_id_at_two_leaders() {
         installs: false,
         lean: false,
     };
-    explore(scenario, 1000, &["put"]);
+    explore(scenario, 100_000, &["put"]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_deposed_leader_refuses() {
         installs: false,
         lean: true,
     };
-    explore(scenario, 1000, &["put", "condition failed"]);
+    explore(scenario, 60_000, &["put", "condition failed"]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_refused_retry_stays_refused() {
         installs: false,
         lean: true,
     };
-    explore(scenario, 1000, &["put", "condition failed"]);
+    explore(scenario, 500_000, &["put", "condition failed"]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn an_outcome_settles() {
         installs: false,
         lean: true,
     };
-    explore(scenario, 1000, &["put", "committed", "fenced", "refused: fenced"]);
+    explore(scenario, 80_000, &["put", "committed", "fenced", "refused: fenced"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn readers_never_go_back() {
         installs: true,
         lean: true,
     };
-    explore(scenario, 1000, &["put"]);
+    explore(scenario, 150_000, &["put"]);
 }
 
 #[test]
@@ -147,5 +147,5 @@ fn a_restart_takes_a_new_term() {
         installs: false,
         lean: true,
     };
-    explore(scenario, 1000, &["put", "condition failed"]);
+    explore(scenario, 400_000, &["put", "condition failed"]);
 }
