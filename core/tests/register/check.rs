@@ -37,16 +37,21 @@ pub enum End {
     Answer(Answer),
     /// A quorum read found this ballot, and under it an object of this version.
     Read(Ballot, Option<Version>),
-    /// It ended without saying anything: it may have happened, now or later.
+    /// It may have happened, or happen yet.
     Unknown,
 }
 
 impl End {
+    /// Whether it says anything of the key or the operation.
+    pub fn says(&self) -> bool {
+        !matches!(self, Self::Unknown | Self::Answer(Answer::Unavailable))
+    }
+
     pub fn of(answer: Answer) -> Self {
         match answer {
-            Answer::NotLeader(_) | Answer::OutcomeUnknown | Answer::Refused(Code::Overloaded) => {
-                Self::Unknown
-            }
+            Answer::OutcomeUnknown => Self::Unknown,
+            // They say the same: this attempt proposed nothing.
+            Answer::NotLeader(_) | Answer::Refused(Code::Overloaded) => Self::Answer(Answer::Unavailable),
             answer => Self::Answer(answer),
         }
     }
@@ -240,25 +245,27 @@ fn check_reads(calls: &[Call]) {
     }
 }
 
-/// A refusal stays true: the operation has no effect, now or later. (So does "unavailable", of the only attempt.)
+/// A refusal stays true: the operation has no effect, now or later. Nor has one that was unavailable at every attempt.
 fn check_refused(calls: &[Call], at: usize, history: &History) {
     let (op, attempt) = match calls[at].request.as_ref() {
         Some(Request::Put { op, attempt, .. } | Request::Delete { op, attempt, .. }) => (*op, *attempt),
         _ => return,
     };
-    let unavailable = calls[at].end == Some(End::Answer(Answer::Unavailable));
-    if attempt == Attempt::Again && !unavailable || only_attempt(calls, at, op) {
-        let effect = history.seen(op);
-        let without = matches!(effect, Seen::Never | Seen::Known(Effect::Fenced));
-        assert!(without, "refused, and it took effect: {effect:?}, {:?}", calls[at]);
-    }
+    let unavailable = |call: &Call| call.end == Some(End::Answer(Answer::Unavailable));
+    let mut others = attempts_besides(calls, at, op);
+    let holds = if unavailable(&calls[at]) {
+        others.all(unavailable)
+    } else {
+        attempt == Attempt::Again || others.next().is_none()
+    };
+    let effect = history.seen(op);
+    let without = matches!(effect, Seen::Never | Seen::Known(Effect::Fenced));
+    assert!(!holds || without, "it took effect: {effect:?}, {:?}", calls[at]);
 }
 
-fn only_attempt(calls: &[Call], at: usize, op: OpId) -> bool {
-    calls
-        .iter()
-        .enumerate()
-        .all(|(other, call)| other == at || !call.begun || call.request.as_ref().and_then(writes) != Some(op))
+fn attempts_besides(calls: &[Call], at: usize, op: OpId) -> impl Iterator<Item = &Call> {
+    let others = calls.iter().enumerate().filter(move |(other, call)| *other != at && call.begun);
+    others.map(|(_, call)| call).filter(move |call| call.request.as_ref().and_then(writes) == Some(op))
 }
 
 /// The operation that a request may carry out.

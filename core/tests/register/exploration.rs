@@ -194,7 +194,7 @@ impl<'a> Explorer<'a> {
                     At::Leader(_, request) => check::writes(request),
                     At::Read => None,
                 };
-                op(before).is_none() || op(before) != op(call) || *self.ends.value(end) == End::Unknown
+                op(before).is_none() || op(before) != op(call) || !self.ends.value(end).says()
             }
         })
     }
@@ -202,7 +202,7 @@ impl<'a> Explorer<'a> {
     /// The calls that have ended and said something, as bits.
     fn ended(&self, state: &State) -> u16 {
         let said = |progress: &Progress| match progress {
-            Progress::Ended(end) => *self.ends.value(*end) != End::Unknown,
+            Progress::Ended(end) => self.ends.value(*end).says(),
             _ => false,
         };
         let ended = state.calls.iter().enumerate().filter(|(_, progress)| said(progress));

@@ -157,7 +157,7 @@ impl World {
         let Placed { key, call, .. } = &mut self.calls[token as usize];
         assert!(call.end.is_none(), "{call:?} was answered twice");
         let end = End::of(answer);
-        let says = end != End::Unknown && end != End::Answer(Answer::Unavailable);
+        let says = end.says();
         let refused_first = matches!(&end, End::Answer(Answer::Refused(_) | Answer::Deleted(false)))
             && matches!(&call.request, Some(Request::Put { attempt, .. } | Request::Delete { attempt, .. })
                 if *attempt == Attempt::Only);
@@ -193,7 +193,7 @@ impl World {
     }
 
     fn call(&mut self, key: usize, at: usize, request: Option<Request>) -> u64 {
-        let says = |call: &Call| call.end.as_ref().is_some_and(|end| *end != End::Unknown);
+        let says = |call: &Call| call.end.as_ref().is_some_and(End::says);
         let of_key = self.calls.iter().filter(|placed| placed.key == key);
         let after = of_key.enumerate().filter(|(_, placed)| says(&placed.call)).map(|(at, _)| at).collect();
         let token = self.calls.len() as u64;
@@ -406,7 +406,7 @@ impl World {
                 }
                 match &self.calls[token as usize].call.end {
                     Some(End::Answer(Answer::Put { .. })) => break,
-                    Some(End::Unknown) => at = (at + usize::from(attempt % 2 == 1)) % self.nodes,
+                    Some(end) if !end.says() => at = (at + usize::from(attempt % 2 == 1)) % self.nodes,
                     other => panic!("the put ended with {other:?}: {:?}", self.leaders[at]),
                 }
             }
