@@ -1,6 +1,7 @@
 //! The small worlds that are explored in full: each is a way in which a register protocol goes wrong.
 //!
-//! `HOLDFAST_EXPLORE=deep` leaves nothing out of them and adds restarts (an hour, some GB).
+//! `HOLDFAST_EXPLORE=deep` leaves nothing out of them, and adds a restart to the one that is not lean. Name one at a time: most
+//! have many times the states then.
 
 use holdfast_core::condition::Condition;
 use holdfast_core::register::Attempt::{Again, Only};
