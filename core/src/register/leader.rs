@@ -279,7 +279,7 @@ impl Leader {
             }
             Busy::Fetching { question: asked, ballot, replies } if *asked == question => match holds {
                 Some(whole) if whole.ballot == *ballot && whole.record.is_whole() => {
-                    slot.known.complete(whole)
+                    slot.known.complete(whole);
                 }
                 // A damaged copy: somebody else, or the next try, must help.
                 Some(head) if head.ballot == *ballot => return,
