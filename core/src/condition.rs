@@ -3,7 +3,7 @@
 use crate::term::Version;
 
 /// What must hold for a mutation to take effect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Condition {
     /// Nothing.
     #[default]

@@ -10,7 +10,7 @@ use crate::ids::OpId;
 use crate::term::Version;
 
 /// An input from outside that breaks a documented rule.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Invalid(Cow<'static, str>);
 
 impl Invalid {
@@ -34,7 +34,7 @@ impl fmt::Display for Invalid {
 impl core::error::Error for Invalid {}
 
 /// The closed list of what an operation can answer instead of its result.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Code {
     /// There is no such object.
     NotFound,
@@ -101,7 +101,7 @@ impl Code {
 }
 
 /// A refused or failed operation: the code, and a sentence for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Error {
     /// What the caller can do about it.
     pub code: Code,

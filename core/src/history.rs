@@ -15,7 +15,7 @@ use crate::term::Version;
 pub const HISTORY_ENTRIES_MAX: usize = 16;
 
 /// What became of one operation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     /// It wrote an object with this version.
     Put(Version),
@@ -26,7 +26,7 @@ pub enum Effect {
 }
 
 /// What the history can say of an op id.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Seen {
     /// This became of it.
     Known(Effect),
@@ -37,7 +37,7 @@ pub enum Seen {
 }
 
 /// The last operations on one key.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct History {
     /// Sorted by op id, at most [`HISTORY_ENTRIES_MAX`], all above `floor`.
     entries: Vec<(OpId, Effect)>,

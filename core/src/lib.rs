@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod client;
 pub mod condition;
 pub mod error;
 pub mod history;

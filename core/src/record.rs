@@ -19,7 +19,7 @@ pub const METADATA_BYTES_MAX: usize = 2048;
 pub const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
 
 /// A register's value.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Record {
     /// The ballot at which this write was first decided; completing it again under a higher ballot keeps it.
     pub version: Version,
@@ -30,7 +30,7 @@ pub struct Record {
 }
 
 /// What a key holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// An object.
     Object(Object),
@@ -42,7 +42,7 @@ pub enum State {
 }
 
 /// An object's head, and its body where that is kept in the record.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Object {
     /// Bytes of the body.
     pub size: u64,

@@ -67,7 +67,8 @@ async fn cluster(nodes: usize) -> Cluster {
         members.push(member(&registry, nodes).await);
     }
     let deadline = Instant::now() + Duration::from_secs(20);
-    let whole = |engine: &Engine| engine.status().partitions.is_some_and(|counts| counts.whole == counts.total);
+    let whole =
+        |engine: &Engine| engine.status().partitions.is_some_and(|counts| counts.whole == counts.total);
     for member in &members {
         while member.engine.ready().is_err() || !whole(&member.engine) {
             assert!(Instant::now() < deadline, "the cluster does not become ready");

@@ -2,6 +2,7 @@
 //!
 //! Only this crate and the edges know the wire types.
 
+mod client_convert;
 pub mod convert;
 
 /// Package `holdfast.v1`.

@@ -65,6 +65,11 @@ impl Query {
         &self.prefix
     }
 
+    /// Keys up to it are left out.
+    pub fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
     /// Most objects and common prefixes together.
     pub fn limit(&self) -> usize {
         self.limit

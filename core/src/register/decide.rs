@@ -9,18 +9,28 @@ use crate::ids::OpId;
 use crate::record::{Object, Record, State};
 use crate::term::{Ballot, Term, Version};
 
+/// Whether other attempts of the same operation may be about: one that is half written at a minority can be completed
+/// by any later leader, one that is still on its way can arrive at any time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Attempt {
+    /// No other attempt was ever sent: a refusal leaves no trace.
+    Only,
+    /// There was, or may have been, another one: sent by the client again, or passed on by a node that had proposed it
+    /// (or cannot tell). A refusal fences the operation, or it could take effect after it was refused. The safe choice.
+    Again,
+}
+
 /// What is asked of a key's leader.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Request {
     /// Write an object (whole, with its body).
     Put {
         /// The operation.
         op: OpId,
+        /// Whether it is the only one of the operation.
+        attempt: Attempt,
         /// What must hold.
         condition: Condition,
-        /// An earlier try may still be on its way: a refusal must fence the operation, or that try could take effect
-        /// after "it did not happen" was answered.
-        retry: bool,
         /// What to write.
         object: Arc<Object>,
     },
@@ -28,10 +38,10 @@ pub enum Request {
     Delete {
         /// The operation.
         op: OpId,
+        /// Whether it is the only one of the operation.
+        attempt: Attempt,
         /// What must hold.
         condition: Condition,
-        /// As for a put.
-        retry: bool,
         /// The leader's wall clock, for people only.
         unix_ms: u64,
     },
@@ -47,7 +57,7 @@ pub enum Request {
 }
 
 /// What a request ends with.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Answer {
     /// The put took effect (now, or at an earlier try) and wrote this version.
     Put {
@@ -66,19 +76,21 @@ pub enum Answer {
     Forgotten,
     /// What is chosen now: the ballot and the head (`None`: never written).
     Chosen(Option<(Ballot, Arc<Record>)>),
-    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. Nothing was changed.
+    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. This attempt changed nothing;
+    /// a failed condition of an [`Attempt::Again`] also says that no other attempt did or will.
     Refused(Code),
-    /// Another term outranks ours: ask its node, or take over again. Our proposal may yet be completed by it, which
-    /// its history will show: passing on the same op id is safe.
+    /// This leadership is over, or this node may not lead: ask the node of the given term, or take over again when it
+    /// is this one or does not answer. Our proposal may yet be completed, which the history will show: passing on the
+    /// same op id as [`Attempt::Again`] is safe.
     NotLeader(Term),
-    /// Too few replicas answered in time, and nothing was proposed: it did not happen.
+    /// Too few replicas answered in time, and this attempt proposed nothing: it did not happen.
     Unavailable,
     /// It was proposed and too few replicas acknowledged in time: it may have happened.
     OutcomeUnknown,
 }
 
 /// What to do about a request.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Decision {
     /// Propose this record; when it is chosen, answer.
     Apply(Arc<Record>, Answer),
@@ -91,13 +103,12 @@ pub enum Decision {
 /// Decides `request` on the `current` record (`None`: never written). `ballot` is what a new record would get.
 pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> Decision {
     match request {
-        Request::Put { op, condition, retry, object } => {
-            match decided_before(current, *op, *condition) {
-                Some(Decision::WhenChosen(refusal @ Answer::Refused(Code::ConditionFailed(_)))) if *retry => {
-                    return fence(current, *op, object.modified_unix_ms, ballot, refusal);
-                }
-                Some(decision) => return decision,
-                None => {}
+        Request::Put { op, attempt, condition, object } => {
+            if let Some(decision) = decided_before(current, *op) {
+                return decision;
+            }
+            if let Some(refusal) = refusal(current, *condition) {
+                return refuse(current, *op, *attempt, refusal, object.modified_unix_ms, ballot);
             }
             let version = Version(ballot);
             let record = Record {
@@ -108,16 +119,15 @@ pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> De
             let modified_unix_ms = Some(object.modified_unix_ms);
             Decision::Apply(Arc::new(record), Answer::Put { version, modified_unix_ms })
         }
-        Request::Delete { op, condition, retry, unix_ms } => {
+        Request::Delete { op, attempt, condition, unix_ms } => {
+            if let Some(decision) = decided_before(current, *op) {
+                return decision;
+            }
             let nothing = current.is_none_or(|record| record.object().is_none());
-            let before = decided_before(current, *op, *condition)
-                .or(nothing.then_some(Decision::WhenChosen(Answer::Deleted(false))));
-            match before {
-                Some(Decision::WhenChosen(
-                    refusal @ (Answer::Refused(Code::ConditionFailed(_)) | Answer::Deleted(false)),
-                )) if *retry => return fence(current, *op, *unix_ms, ballot, refusal),
-                Some(decision) => return decision,
-                None => {}
+            if let Some(refusal) =
+                refusal(current, *condition).or_else(|| nothing.then_some(Answer::Deleted(false)))
+            {
+                return refuse(current, *op, *attempt, refusal, *unix_ms, ballot);
             }
             let version = Version(ballot);
             let record = Record {
@@ -132,8 +142,8 @@ pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> De
     }
 }
 
-/// The answer to a mutation that needs no new record: it took effect before, is too old to tell, or may not.
-fn decided_before(current: Option<&Record>, op: OpId, condition: Condition) -> Option<Decision> {
+/// The answer to a mutation that was decided before, or is too old to tell.
+fn decided_before(current: Option<&Record>, op: OpId) -> Option<Decision> {
     let object_version = current.and_then(Record::object_version);
     let seen = current.map_or(Seen::Never, |record| record.history.seen(op));
     match seen {
@@ -145,10 +155,27 @@ fn decided_before(current: Option<&Record>, op: OpId, condition: Condition) -> O
         Seen::Known(OpEffect::Deleted(_)) => Some(Decision::WhenChosen(Answer::Deleted(true))),
         Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::Fenced))),
         Seen::Forgotten(floor) => Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor)))),
-        Seen::Never if !condition.holds(object_version) => {
-            Some(Decision::WhenChosen(Answer::Refused(Code::ConditionFailed(object_version))))
-        }
         Seen::Never => None,
+    }
+}
+
+fn refusal(current: Option<&Record>, condition: Condition) -> Option<Answer> {
+    let object_version = current.and_then(Record::object_version);
+    (!condition.holds(object_version)).then_some(Answer::Refused(Code::ConditionFailed(object_version)))
+}
+
+/// A refusal must stay true. The only attempt ends with its answer; of others nobody knows, so the operation is fenced.
+fn refuse(
+    current: Option<&Record>,
+    op: OpId,
+    attempt: Attempt,
+    answer: Answer,
+    unix_ms: u64,
+    ballot: Ballot,
+) -> Decision {
+    match attempt {
+        Attempt::Only => Decision::WhenChosen(answer),
+        Attempt::Again => Decision::Apply(fence(current, op, unix_ms, ballot), answer),
     }
 }
 
@@ -160,20 +187,20 @@ fn decide_outcome(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ball
         }
         Seen::Known(OpEffect::Fenced) => Decision::WhenChosen(Answer::Fenced),
         Seen::Forgotten(_) => Decision::Now(Answer::Forgotten),
-        Seen::Never => fence(current, op, unix_ms, ballot, Answer::Fenced),
+        Seen::Never => Decision::Apply(fence(current, op, unix_ms, ballot), Answer::Fenced),
     }
 }
 
-/// Writes down that `op` never took effect, then answers. An object stays what it was, and so does its version.
-fn fence(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ballot, answer: Answer) -> Decision {
+/// The current record, with the mark that `op` will never take effect.
+fn fence(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ballot) -> Arc<Record> {
     let history = remember(current, op, OpEffect::Fenced);
-    let record = match current {
+    Arc::new(match current {
+        // The object stays what it was, and so does its version.
         Some(record) => Record { history, ..record.clone() },
         None => {
             Record { version: Version(ballot), state: State::Tombstone { deleted_unix_ms: unix_ms }, history }
         }
-    };
-    Decision::Apply(Arc::new(record), answer)
+    })
 }
 
 fn remember(current: Option<&Record>, op: OpId, effect: OpEffect) -> History {

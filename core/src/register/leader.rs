@@ -23,17 +23,20 @@ pub const SLOTS_REMEMBERED_MAX: usize = 128;
 pub const SLOTS_MAX: usize = 4096;
 /// Requests waiting on one key; beyond it they are refused as overload.
 pub const QUEUE_MAX: usize = 1024;
+/// Proposals that nobody waits for and too few replicas acknowledge. They keep their bodies, so they are bounded: a leader
+/// with more of them has no majority and ends its term, which lets it drop them.
+pub const ORPHANS_MAX: usize = 32;
 /// Ticks without progress before messages are sent again.
 const RESEND_TICKS: u8 = 2;
 
-const _: () = assert!(SLOTS_REMEMBERED_MAX < SLOTS_MAX);
+const _: () = assert!(ORPHANS_MAX < SLOTS_REMEMBERED_MAX && SLOTS_REMEMBERED_MAX < SLOTS_MAX);
 
 /// Names a request towards whoever asked; unique per leader.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
 
 /// What the leader wants done. `to` may be its own node: that goes to its own store.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     /// Ask for a promise; the reply goes to [`Leader::on_promised`].
     Prepare {
@@ -76,7 +79,7 @@ pub enum Effect {
 }
 
 /// A replica's answer to an accept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AcceptReply {
     /// On disk.
     Accepted,
@@ -87,7 +90,7 @@ pub enum AcceptReply {
 }
 
 /// A replica's answer to a learning read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum LearnReply {
     /// What is accepted there.
     Holds(Option<(Ballot, Arc<Record>)>),
@@ -95,7 +98,7 @@ pub enum LearnReply {
     Refused(Term),
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     /// Not leading.
     Standby,
@@ -107,7 +110,7 @@ enum Phase {
 }
 
 /// One partition's leader, or the standby for it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Leader {
     me: NodeId,
     quorum: Arc<Quorum>,
@@ -121,6 +124,9 @@ pub struct Leader {
     arrival: VecDeque<ObjectName>,
     /// The key of each unanswered request.
     tokens: BTreeMap<Token, ObjectName>,
+    /// Keys with a proposal under way and no request: sent on every tick until it is chosen, so that a key is not left
+    /// half written.
+    orphans: BTreeSet<ObjectName>,
 }
 
 impl Leader {
@@ -135,6 +141,7 @@ impl Leader {
             slots: BTreeMap::new(),
             arrival: VecDeque::new(),
             tokens: BTreeMap::new(),
+            orphans: BTreeSet::new(),
         }
     }
 
@@ -163,12 +170,14 @@ impl Leader {
 
     /// Whether `on_tick` may have something to send.
     pub fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Preparing { .. }) || !self.tokens.is_empty()
+        matches!(self.phase, Phase::Preparing { .. }) || !self.tokens.is_empty() || !self.orphans.is_empty()
     }
 
-    /// Takes over: asks for promises of a term above all it has heard of. Nothing when it leads already.
+    /// Takes over: asks for promises of a term above all it has heard of. Nothing when it leads already, is no voter, or
+    /// has heard of a newer config: a term counts the majorities of its own config's voters, and these are not known.
     pub fn campaign(&mut self, effects: &mut Vec<Effect>) {
-        if self.is_active() {
+        let may_lead = self.quorum.contains(self.me) && self.highest.config <= self.quorum.config();
+        if self.is_active() || !may_lead {
             return;
         }
         let term = self.highest.next(self.quorum.config(), self.me);
@@ -186,6 +195,10 @@ impl Leader {
     /// A request for this partition's leader. Takes over when it does not lead.
     pub fn begin(&mut self, token: Token, name: &ObjectName, request: Request, effects: &mut Vec<Effect>) {
         self.campaign(effects);
+        if !self.is_active() {
+            effects.push(Effect::Answer { token, answer: Answer::NotLeader(self.highest) });
+            return;
+        }
         if !self.slots.contains_key(name) {
             self.forget_some();
             if self.slots.len() >= SLOTS_MAX {
@@ -200,7 +213,13 @@ impl Leader {
             effects.push(Effect::Answer { token, answer: Answer::Refused(Code::Overloaded) });
             return;
         }
-        slot.queue.push_back(Waiting { token, request });
+        if self.orphans.remove(name) {
+            // What nobody waits for need not be chosen first: the next record can be built on it.
+            if let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) {
+                slot.known = Known::Proposed(held);
+            }
+        }
+        slot.queue.push_back(Waiting { token, request, since: self.counter });
         self.tokens.insert(token, name.clone());
         self.drive(name, effects);
     }
@@ -255,20 +274,26 @@ impl Leader {
                 if !self.quorum.is_majority(|node| replies.contains_key(&node)) {
                     return;
                 }
-                slot.known = Known::assess(&self.quorum, replies);
+                slot.known.learn(Known::assess(&self.quorum, replies));
+                slot.confirmed = question;
             }
-            Busy::Fetching { question: asked, ballot } if *asked == question => {
-                let Some(whole) = holds.filter(|held| held.ballot == *ballot && held.record.is_whole())
-                else {
-                    return;
-                };
-                match &mut slot.known {
-                    Known::Chosen(Some(held)) | Known::Proposed(held) => *held = whole,
-                    Known::Unknown | Known::Chosen(None) => {
-                        unreachable!("only a known record's body is fetched, and it stays known meanwhile")
-                    }
+            Busy::Fetching { question: asked, ballot, replies } if *asked == question => match holds {
+                Some(whole) if whole.ballot == *ballot && whole.record.is_whole() => {
+                    slot.known.complete(whole)
                 }
-            }
+                // A damaged copy: somebody else, or the next try, must help.
+                Some(head) if head.ballot == *ballot => return,
+                other => {
+                    replies.insert(from, other);
+                    let majority = self.quorum.is_majority(|node| replies.contains_key(&node));
+                    if !majority || matches!(slot.known, Known::Chosen(_)) {
+                        return;
+                    }
+                    // A majority has promised this term and does not hold it: it was not chosen and will not be.
+                    slot.known = Known::assess(&self.quorum, replies);
+                    slot.confirmed = question;
+                }
+            },
             _ => return,
         }
         slot.busy = Busy::Idle;
@@ -303,6 +328,8 @@ impl Leader {
         let answer = answer.take();
         slot.known = Known::Chosen(Some(head));
         slot.busy = Busy::Idle;
+        slot.confirmed = ballot.seq;
+        self.orphans.remove(name);
         if let Some((token, answer)) = answer {
             self.tokens.remove(&token);
             effects.push(Effect::Answer { token, answer });
@@ -321,7 +348,7 @@ impl Leader {
             }
         }
         let Phase::Leading { term } = self.phase else { return };
-        let names: BTreeSet<_> = self.tokens.values().cloned().collect();
+        let names: BTreeSet<_> = self.tokens.values().chain(&self.orphans).cloned().collect();
         for name in names {
             let Some(slot) = self.slots.get_mut(&name) else { continue };
             slot.quiet_ticks += 1;
@@ -347,16 +374,29 @@ impl Leader {
         } else {
             slot.queue.retain(|waiting| waiting.token != token);
             effects.push(Effect::Answer { token, answer: Answer::Unavailable });
+            if slot.queue.is_empty() {
+                match &slot.busy {
+                    // Nobody sends the question again: the next request asks its own.
+                    Busy::Learning { .. } | Busy::Fetching { .. } => slot.busy = Busy::Idle,
+                    Busy::Accepting { answer: None, .. } => _ = self.orphans.insert(name.clone()),
+                    Busy::Accepting { .. } | Busy::Idle => {}
+                }
+            }
         }
         self.drive(&name, effects);
+        if self.orphans.len() > ORPHANS_MAX {
+            self.step_down(self.highest, effects);
+        }
     }
 
-    /// Stops leading and hands every request back, towards the node of `higher`.
+    /// Stops leading and hands every request back, towards the node of `higher` (its own term, perhaps: whoever begins
+    /// again prepares a new one, which fences what this one left behind).
     pub fn step_down(&mut self, higher: Term, effects: &mut Vec<Effect>) {
         self.highest = self.highest.max(higher);
         self.phase = Phase::Standby;
         self.slots.clear();
         self.arrival.clear();
+        self.orphans.clear();
         for (token, _) in core::mem::take(&mut self.tokens) {
             effects.push(Effect::Answer { token, answer: Answer::NotLeader(higher) });
         }
@@ -385,8 +425,16 @@ impl Leader {
         let Phase::Leading { term } = self.phase else { return };
         let Some(slot) = self.slots.get_mut(name) else { return };
         while slot.busy == Busy::Idle {
-            let Some(front) = slot.queue.front() else { return };
             slot.quiet_ticks = 0;
+            let Some(front) = slot.queue.front() else {
+                if let Known::Proposed(held) = &slot.known
+                    && held.ballot.term == term
+                {
+                    slot.busy = Busy::accepting(held.clone(), None);
+                    self.orphans.insert(name.clone());
+                }
+                return;
+            };
             if slot.known == Known::Unknown {
                 self.counter += 1;
                 slot.busy = Busy::Learning { question: self.counter, replies: BTreeMap::new() };
@@ -401,6 +449,13 @@ impl Leader {
                 }
                 Decision::WhenChosen(answer) => match &slot.known {
                     Known::Proposed(held) => (held.record.clone(), None),
+                    // A deposed leader does not know that it is: what it remembers is true now only if a majority
+                    // stood by its term after the request came.
+                    Known::Chosen(_) if slot.confirmed <= front.since => {
+                        self.counter += 1;
+                        slot.busy = Busy::Learning { question: self.counter, replies: BTreeMap::new() };
+                        return resend(&self.quorum, name, term, slot, effects);
+                    }
                     Known::Chosen(held) => {
                         let answer = match answer {
                             Answer::Chosen(_) => {
@@ -418,20 +473,21 @@ impl Leader {
             self.counter += 1;
             slot.busy = match (&slot.known, record.is_whole()) {
                 (Known::Chosen(Some(held)) | Known::Proposed(held), false) => {
-                    Busy::Fetching { question: self.counter, ballot: held.ballot }
+                    Busy::Fetching { question: self.counter, ballot: held.ballot, replies: BTreeMap::new() }
                 }
                 _ => {
                     if answer.is_some() {
                         slot.queue.pop_front();
                     }
-                    Busy::Accepting { held: Held { ballot, record }, votes: BTreeSet::new(), answer }
+                    Busy::accepting(Held { ballot, record }, answer)
                 }
             };
             resend(&self.quorum, name, term, slot, effects);
         }
     }
 
-    /// Makes room: idle keys go, oldest first. A proposal of this term stays: a question would not fence it.
+    /// Makes room: idle keys go, oldest first. A proposal of this term is never idle, and must not be forgotten: a
+    /// question would not fence it.
     fn forget_some(&mut self) {
         for _ in 0..self.arrival.len() {
             if self.slots.len() < SLOTS_REMEMBERED_MAX {
@@ -439,11 +495,7 @@ impl Leader {
             }
             let Some(name) = self.arrival.pop_front() else { return };
             let Some(slot) = self.slots.get(&name) else { continue };
-            let settled = match (&slot.known, self.leading()) {
-                (Known::Proposed(held), Some(term)) => held.ballot.term != term,
-                _ => true,
-            };
-            if settled && slot.busy == Busy::Idle && slot.queue.is_empty() {
+            if slot.busy == Busy::Idle && slot.queue.is_empty() {
                 self.slots.remove(&name);
             } else {
                 self.arrival.push_back(name);
@@ -471,7 +523,7 @@ fn resend(quorum: &Quorum, name: &ObjectName, term: Term, slot: &Slot, effects: 
             Busy::Learning { question, replies } if !replies.contains_key(&to) => {
                 effects.push(Effect::Learn { to, name, term, question: *question, with_body: false });
             }
-            Busy::Fetching { question, .. } => {
+            Busy::Fetching { question, replies, .. } if !replies.contains_key(&to) => {
                 effects.push(Effect::Learn { to, name, term, question: *question, with_body: true });
             }
             Busy::Accepting { held, votes, .. } if !votes.contains(&to) => {

@@ -18,7 +18,7 @@ mod slot;
 #[cfg(test)]
 mod leader_tests;
 
-pub use decide::{Answer, Request};
+pub use decide::{Answer, Attempt, Request};
 pub use leader::{Effect, Leader, Token};
 pub use quorum::Quorum;
 pub use read::{QuorumRead, ReadStep};

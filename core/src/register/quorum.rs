@@ -7,7 +7,7 @@ use crate::placement::PartitionLayout;
 use crate::term::ConfigVersion;
 
 /// A partition's voters in one config.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Quorum {
     config: ConfigVersion,
     replicas: Vec<NodeId>,

@@ -11,14 +11,14 @@ use crate::register::quorum::Quorum;
 use crate::term::Ballot;
 
 /// A record and the ballot it was accepted under.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Held {
     pub(super) ballot: Ballot,
     pub(super) record: Arc<Record>,
 }
 
 /// The key's current record, as far as this leader knows.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Known {
     /// Must be learnt first.
     Unknown,
@@ -33,6 +33,27 @@ impl Known {
         match self {
             Self::Unknown | Self::Chosen(None) => None,
             Self::Chosen(Some(held)) | Self::Proposed(held) => Some(&held.record),
+        }
+    }
+
+    /// A majority answered a question: `assessed`. What is known to be chosen stays so when fewer were seen to hold it.
+    pub(super) fn learn(&mut self, assessed: Self) {
+        let stays = match (&*self, &assessed) {
+            (Self::Chosen(Some(known)), Self::Chosen(Some(held)) | Self::Proposed(held)) => {
+                known.ballot >= held.ballot
+            }
+            _ => false,
+        };
+        if !stays {
+            *self = assessed;
+        }
+    }
+
+    /// The whole of the record whose head is known has come.
+    pub(super) fn complete(&mut self, whole: Held) {
+        match self {
+            Self::Chosen(Some(held)) | Self::Proposed(held) if held.ballot == whole.ballot => *held = whole,
+            _ => unreachable!("only a known record's body is fetched, and it stays known meanwhile"),
         }
     }
 
@@ -52,31 +73,43 @@ impl Known {
 }
 
 /// What is under way for a key: one thing at a time.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Busy {
     /// Nothing.
     Idle,
     /// Asking a majority what they hold. Only replies to this very question count: an older one may have been
     /// answered before this leader's own accepts.
     Learning { question: u64, replies: BTreeMap<NodeId, Option<Held>> },
-    /// The record under `ballot` must be accepted again, and only its head is known: asking for the whole.
-    Fetching { question: u64, ballot: Ballot },
-    /// Waiting for a majority of acknowledgements. Without `answer` it completes what another proposed.
+    /// The record under `ballot` must be accepted again, and only its head is known: asking for the whole. `replies`
+    /// are of those who do not hold it (any more).
+    Fetching { question: u64, ballot: Ballot, replies: BTreeMap<NodeId, Option<Held>> },
+    /// Waiting for a majority of acknowledgements. Without `answer` it completes what another proposed, or what nobody
+    /// waits for any more.
     Accepting { held: Held, votes: BTreeSet<NodeId>, answer: Option<(Token, Answer)> },
 }
 
+impl Busy {
+    pub(super) fn accepting(held: Held, answer: Option<(Token, Answer)>) -> Self {
+        Self::Accepting { held, votes: BTreeSet::new(), answer }
+    }
+}
+
 /// A request that waits for its turn on the key.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Waiting {
     pub(super) token: Token,
     pub(super) request: Request,
+    /// The leader's counter when it came: what was begun under a higher number was begun later.
+    pub(super) since: u64,
 }
 
 /// One key's place in the leader's memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Slot {
     pub(super) known: Known,
     pub(super) busy: Busy,
+    /// The number of the last question or proposal that a majority answered. All of them stood by the term then.
+    pub(super) confirmed: u64,
     pub(super) queue: VecDeque<Waiting>,
     /// Ticks since the last message of what is under way.
     pub(super) quiet_ticks: u8,
@@ -84,6 +117,6 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Self { known: Known::Unknown, busy: Busy::Idle, queue: VecDeque::new(), quiet_ticks: 0 }
+        Self { known: Known::Unknown, busy: Busy::Idle, confirmed: 0, queue: VecDeque::new(), quiet_ticks: 0 }
     }
 }

@@ -10,7 +10,7 @@ use holdfast_core::error::{Code, Error};
 use holdfast_core::history::History;
 use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
 use holdfast_core::record::{Object, Record, State};
-use holdfast_core::register::{Answer, Request};
+use holdfast_core::register::{Answer, Attempt, Request};
 use holdfast_core::term::Version;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
@@ -147,12 +147,15 @@ impl Inner {
             Operation::Put { op, condition, retry, object } => Request::Put {
                 op: *op,
                 condition: *condition,
-                retry: *retry || astray,
+                attempt: attempt(*retry || astray),
                 object: Arc::new(object.to_object(unix_ms)),
             },
-            Operation::Delete { op, condition, retry } => {
-                Request::Delete { op: *op, condition: *condition, retry: *retry || astray, unix_ms }
-            }
+            Operation::Delete { op, condition, retry } => Request::Delete {
+                op: *op,
+                condition: *condition,
+                attempt: attempt(*retry || astray),
+                unix_ms,
+            },
             Operation::Outcome { op } => Request::Outcome { op: *op, unix_ms },
             Operation::Resolve { .. } => Request::Resolve,
         };
@@ -185,6 +188,10 @@ impl Inner {
             Answer::OutcomeUnknown => Err(outcome_unknown()),
         }
     }
+}
+
+fn attempt(again: bool) -> Attempt {
+    if again { Attempt::Again } else { Attempt::Only }
 }
 
 impl NewObject {

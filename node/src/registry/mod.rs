@@ -7,6 +7,8 @@
 //! Nothing here is trusted for safety. Leases are liveness; fencing is by config version and term at the replicas.
 
 pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod follow;
 mod keys;
 mod layout_json;

@@ -194,3 +194,86 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(0xa);
+    const B: NodeId = NodeId(0xb);
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn node(id: NodeId, revision: u64) -> Entry {
+        let entry = NodeEntry {
+            client_url: "http://a:1".into(),
+            peer_address: "a:2".into(),
+            zone: String::new(),
+            capacity: 1,
+            software_version: "0".into(),
+            started_unix_ms: 0,
+        };
+        let key = Keys::new("main").unwrap().node(id);
+        Entry { key, value: entry.encode().unwrap(), revision: Revision(revision), lease: None }
+    }
+
+    fn gone(id: NodeId, revision: u64) -> Change {
+        Change::Delete { key: Keys::new("main").unwrap().node(id), revision: Revision(revision) }
+    }
+
+    fn listing(revision: u64, entries: Vec<Entry>) -> Listing {
+        Listing { revision: Revision(revision), entries }
+    }
+
+    fn nodes(model: &mut Model, at: Instant) -> Vec<NodeId> {
+        model.view(at).nodes.into_keys().collect()
+    }
+
+    #[test]
+    fn after_an_outage_nodes_stay_for_one_grace_and_no_longer() {
+        let mut model = Model::new(Keys::new("main").unwrap(), GRACE);
+        let start = Instant::now();
+        model.on_listing(&listing(5, vec![node(A, 1), node(B, 2)]), start);
+        let lost = start + GRACE * 2;
+        model.on_disconnect(lost);
+        assert!(!model.view(lost).connected);
+        assert_eq!(nodes(&mut model, lost + GRACE * 100), [A, B]);
+        // A's lease ran out meanwhile, B's runs out right after.
+        let back = lost + GRACE * 100;
+        model.on_listing(&listing(9, vec![node(B, 2)]), back);
+        assert!(model.view(back).connected);
+        model.on_change(&gone(B, 10)).unwrap();
+        assert_eq!(nodes(&mut model, back), [A, B]);
+        // A second outage within the grace: nobody goes before its own grace is over.
+        model.on_disconnect(back + GRACE / 2);
+        model.on_listing(&listing(10, vec![]), back + GRACE / 2);
+        model.on_change(&Change::Put(node(A, 11))).unwrap();
+        assert_eq!(nodes(&mut model, back + GRACE), [A, B]);
+        assert_eq!(model.wake_at(), Some(back + GRACE / 2 + GRACE));
+        assert_eq!(nodes(&mut model, back + GRACE / 2 + GRACE), [A]);
+        assert_eq!(model.wake_at(), None);
+        // Without an outage a node goes at once.
+        model.on_change(&gone(A, 12)).unwrap();
+        assert_eq!(nodes(&mut model, back + GRACE * 3), []);
+    }
+
+    #[test]
+    fn what_goes_back_in_time_is_doubted() {
+        let mut model = Model::new(Keys::new("main").unwrap(), GRACE);
+        model.on_listing(&listing(5, vec![]), Instant::now());
+        assert_eq!(model.on_change(&Change::Put(node(A, 4))), Err(Doubt));
+        // One transaction may change several keys.
+        assert_eq!(model.on_change(&Change::Put(node(A, 6))), Ok(()));
+        assert_eq!(model.on_change(&Change::Put(node(B, 6))), Ok(()));
+        assert_eq!(model.on_change(&gone(B, 5)), Err(Doubt));
+    }
+
+    #[test]
+    fn registrations_are_bounded_and_bad_ones_left_out() {
+        let mut model = Model::new(Keys::new("main").unwrap(), GRACE);
+        let many = (0..NODES_MAX as u128 + 5).map(|id| node(NodeId(id), 1)).collect();
+        model.on_listing(&listing(1, many), Instant::now());
+        model.on_change(&Change::Put(Entry { value: "?".into(), ..node(NodeId(3), 2) })).unwrap();
+        let view = model.view(Instant::now());
+        assert_eq!(view.nodes.len(), NODES_MAX - 1);
+    }
+}

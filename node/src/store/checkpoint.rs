@@ -151,3 +151,19 @@ impl Checkpoints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_by_size_or_by_quiet() {
+        let quiet = Duration::from_secs(5);
+        let policy = CheckpointPolicy { log_bytes: 100, log_bytes_max: 200, quiet };
+        let nearly = quiet - Duration::from_millis(1);
+        let due = [(0, quiet), (1, nearly), (1, quiet), (99, nearly), (100, Duration::ZERO)]
+            .map(|(log_bytes, quiet)| policy.is_due(log_bytes, quiet));
+        assert_eq!(due, [false, false, true, false, true]);
+        assert_eq!([199, 200].map(|log_bytes| policy.must_wait(log_bytes)), [false, true]);
+    }
+}

@@ -104,3 +104,60 @@ fn read_one(rest: &mut Bytes) -> Option<Fact> {
 fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
     (rest.len() >= len).then(|| rest.split_to(len))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::frame::{self, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
+    use holdfast_core::ids::{NodeId, ObjectName};
+    use holdfast_core::record::{Record, State};
+    use holdfast_core::term::{ConfigVersion, Version};
+
+    /// A segment with one frame of three facts. Never changed: a new format gets a file of its own.
+    const GOLDEN: &[u8] = include_bytes!("golden/segment-format-1.bin");
+
+    fn ballot() -> Ballot {
+        Ballot { term: Term { config: ConfigVersion(1), round: 2, node: NodeId(3) }, seq: 4 }
+    }
+
+    fn segment() -> (Vec<u8>, Vec<u8>) {
+        let key = format::storage_key(&ObjectName::new("bucket", "key").unwrap());
+        let state = State::Tombstone { deleted_unix_ms: 5 };
+        let record = Record { version: Version(ballot()), state, history: Default::default() };
+        let inside = format::encode(&key, ballot(), &record);
+        let mut frame = vec![0; FRAME_HEADER_BYTES];
+        push_promise(&mut frame, Partition::new(1023).unwrap(), ballot().term);
+        push_record(&mut frame, &key, ballot(), &inside);
+        let header = SegmentHeader { number: 6, first_sequence: 7, salt: [8; 32] };
+        frame::seal(&mut frame, &header, SEGMENT_HEADER_BYTES as u64, 7);
+        ([&header.encode()[..], &frame].concat(), inside.head)
+    }
+
+    #[test]
+    fn the_golden_segment_of_format_1_is_read_and_written() {
+        let (bytes, head) = segment();
+        assert_eq!(bytes, GOLDEN, "the log's format has changed: give the new form a new number");
+        let header = SegmentHeader::decode(GOLDEN).unwrap();
+        let (sequence, len) = frame::open(&header, GOLDEN, SEGMENT_HEADER_BYTES).unwrap();
+        assert_eq!((sequence, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + len), (7, GOLDEN.len()));
+        let payload = Bytes::from_static(&GOLDEN[SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES..]);
+        let facts = read_all(&payload).unwrap();
+        let [Fact::Promise(partition, term), Fact::Record(key, entry)] = &facts[..] else {
+            panic!("{facts:?}");
+        };
+        assert_eq!((partition.number(), *term), (1023, ballot().term));
+        assert_eq!((&key[..], entry.ballot, &entry.head[..]), (&b"bucket\0key"[..], ballot(), &head[..]));
+        assert!(entry.body.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let (bytes, _) = segment();
+        let payload = Bytes::from(bytes).slice(SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES..);
+        let whole = [0, 3 + TERM_BYTES, payload.len()];
+        for cut in (0..=payload.len()).filter(|cut| !whole.contains(cut)) {
+            assert!(read_all(&payload.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        assert!(read_all(&Bytes::from_static(b"\x03what")).is_err());
+    }
+}

@@ -170,3 +170,7 @@ fn checksum(key: &[u8], rest: &[u8]) -> [u8; 8] {
 pub(super) fn readable(key: &[u8]) -> String {
     String::from_utf8_lossy(key).replacen('\0', "/", 1)
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

@@ -104,3 +104,57 @@ fn frame_checksum(segment: &SegmentHeader, offset: u64, head: &[u8], payload: &[
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes were sliced"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(number: u64) -> SegmentHeader {
+        SegmentHeader { number, first_sequence: 5, salt: [number.to_le_bytes()[0]; 32] }
+    }
+
+    fn frame(segment: &SegmentHeader, offset: u64, sequence: u64, payload: &[u8]) -> Vec<u8> {
+        let mut frame = [&[0; FRAME_HEADER_BYTES], payload].concat();
+        seal(&mut frame, segment, offset, sequence);
+        frame
+    }
+
+    #[test]
+    fn a_frame_validates_only_where_it_was_written() {
+        let frame_at_64 = frame(&segment(1), 64, 5, b"payload");
+        let place = |offset: usize| [&vec![0; offset][..], &frame_at_64].concat();
+        assert_eq!(open(&segment(1), &place(64), 64), Some((5, 7)));
+        assert_eq!(open(&segment(1), &place(65), 65), None);
+        assert_eq!(open(&segment(2), &place(64), 64), None);
+        for at in 0..frame_at_64.len() {
+            let mut bytes = place(64);
+            bytes[64 + at] ^= 1;
+            assert_eq!(open(&segment(1), &bytes, 64), None, "byte {at}");
+            assert_eq!(open(&segment(1), &place(64)[..64 + at], 64), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_later_frame_is_found_and_a_payload_is_none() {
+        let segment = segment(1);
+        let first = frame(&segment, 0, 5, &frame(&segment, 999, 6, b"inner"));
+        let second = frame(&segment, first.len() as u64, 6, b"");
+        let bytes = [&first[..], &second].concat();
+        assert_eq!(find(&segment, &bytes, 0), Some(0));
+        assert_eq!(find(&segment, &bytes, 1), Some(first.len()));
+        assert_eq!(find(&segment, &bytes, first.len() + 1), None);
+        assert_eq!(find(&segment, b"", 7), None);
+    }
+
+    #[test]
+    fn a_header_is_whole_or_nothing() {
+        let bytes = segment(9).encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Some(segment(9)));
+        for at in 0..bytes.len() {
+            let mut changed = bytes;
+            changed[at] ^= 1;
+            assert_eq!(SegmentHeader::decode(&changed), None, "byte {at}");
+            assert_eq!(SegmentHeader::decode(&bytes[..at]), None, "cut at {at}");
+        }
+    }
+}

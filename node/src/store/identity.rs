@@ -35,6 +35,9 @@ impl Identity {
         if len > IDENTITY_BYTES_MAX {
             return Err(damaged("it is too long"));
         }
+        // A killed process may have left it in the page cache only, and it is about to be believed.
+        file.sync_data()?;
+        disk.sync_dir("")?;
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| damaged("it is too long"))?];
         file.read_at(0, &mut bytes)?;
         Self::parse(std::str::from_utf8(&bytes).map_err(|_| damaged("it is not text"))?).map(Some)

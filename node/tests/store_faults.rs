@@ -1,0 +1,308 @@
+//! Full disks, failing syncs, torn and damaged logs, wrong folders: each ends in the right answer or a named error.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod crash_disk;
+mod store_fixture;
+
+use std::time::Duration;
+
+use crash_disk::{CrashDisk, Random};
+use node::env::Blocking;
+use node::store::{OpenError, ReplicaAnswer, ReplicaOp, Store, StoreError, StoreOptions};
+use store_fixture::{accept, assert_holds, ballot, name, object, options, stored, term};
+
+const WAL_1: &str = "wal/0000000000000001.log";
+const WAL_2: &str = "wal/0000000000000002.log";
+
+/// No checkpoint unless it is asked for by waiting.
+fn large() -> StoreOptions {
+    StoreOptions { checkpoint_log_bytes: 16 << 20, ..options() }
+}
+
+async fn open(disk: &CrashDisk, options: StoreOptions) -> Result<Store, OpenError> {
+    Store::open(&disk.env(1, Blocking::InPlace), options).await
+}
+
+/// Opens, writes `keys` keys and dies without a checkpoint: all of it is in the log's first segment.
+async fn written(keys: u64) -> CrashDisk {
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    for key in 0..keys {
+        stored(&store, accept(&format!("k{key}"), ballot(1, 1))).await;
+    }
+    disk.lose_power(&mut Random(0));
+    disk
+}
+
+/// As after some seconds without a write.
+async fn checkpointed(store: &Store) {
+    let before = store.stats().checkpoints;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(store.stats().checkpoints, before + 1);
+    assert_eq!(store.stats().pending_log_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torn_tail_is_the_clean_end_of_the_last_segment() {
+    let whole = written(5).await.contents()[WAL_1].len();
+    for cut in [1, 10, 23, 30, 100] {
+        let disk = written(5).await;
+        disk.edit(WAL_1, |bytes| bytes.truncate(whole - cut));
+        let store = open(&disk, large()).await.unwrap();
+        (0..4).for_each(|key| assert_holds(&store, &format!("k{key}"), ballot(1, 1)));
+        assert_eq!(store.read(&name("k4"), true).unwrap(), None, "cut {cut}");
+        // What is written over the torn tail is found again.
+        stored(&store, accept("k5", ballot(1, 2))).await;
+        disk.lose_power(&mut Random(0));
+        let store = open(&disk, large()).await.unwrap();
+        assert_holds(&store, "k5", ballot(1, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_frame_before_a_good_one_is_named() {
+    let disk = written(5).await;
+    disk.edit(WAL_1, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    let error = open(&disk, large()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+    assert!(error.to_string().contains("wal damaged at wal/0000000000000001.log offset "), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_end_of_an_earlier_segment_is_named() {
+    // Crashes after the checkpoint began its new segment, before redb has it.
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    stored(&store, accept("k", ballot(1, 1))).await;
+    let begun = disk.calls();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(disk.contents().contains_key(WAL_2));
+    assert!(disk.calls() > begun);
+
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    stored(&store, accept("k", ballot(1, 1))).await;
+    // The new segment takes create, cut, write, sync and folder sync; the next call would be redb's.
+    disk.power_off_after(5);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    disk.kill();
+    assert!(disk.contents().contains_key(WAL_1) && disk.contents().contains_key(WAL_2));
+    disk.edit(WAL_1, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let error = open(&disk, large()).await.unwrap_err();
+    assert!(error.to_string().contains("frames are missing at the end of the segment"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_segment_or_file_is_named() {
+    for (file, says) in [
+        (WAL_1, "the segment is missing"),
+        ("heads.redb", "heads.redb is missing"),
+        ("identity", "identity is missing"),
+    ] {
+        let disk = written(2).await;
+        disk.erase(file);
+        let before = disk.contents();
+        let error = open(&disk, large()).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{file}: {error}");
+        if file != WAL_1 {
+            assert_eq!(disk.contents(), before, "{file}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses_new_bytes_and_still_reads() {
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    stored(&store, accept("before", ballot(1, 1))).await;
+    disk.set_capacity(Some(disk.used() + 700));
+    let large_body = ReplicaOp::Accept {
+        name: name("large"),
+        ballot: ballot(1, 2),
+        record: object(ballot(1, 2), vec![7; 100_000]).into(),
+    };
+    let learn = ReplicaOp::Learn { name: name("before"), term: term(1), with_body: true };
+    // Together in one commit: the one that needs no room, or little, still goes.
+    let small = ReplicaOp::Accept {
+        name: name("small"),
+        ballot: ballot(1, 3),
+        record: store_fixture::tombstone(ballot(1, 3)).into(),
+    };
+    let (refused, learnt, deleted) =
+        tokio::join!(store.apply(large_body.clone()), store.apply(learn), store.apply(small));
+    assert_eq!(refused, Err(StoreError::DiskFull));
+    assert!(matches!(learnt, Ok(ReplicaAnswer::Learned(Some(_)))));
+    assert_eq!(deleted, Ok(ReplicaAnswer::Stored));
+    assert_holds(&store, "before", ballot(1, 1));
+    assert_eq!(store.read(&name("large"), false).unwrap(), None);
+    assert_eq!(store.failed(), None);
+    assert!(store.stats().disk_full > 0);
+
+    disk.set_capacity(None);
+    stored(&store, large_body).await;
+    disk.lose_power(&mut Random(3));
+    let store = open(&disk, large()).await.unwrap();
+    assert!(store.read(&name("large"), true).unwrap().is_some());
+    assert!(store.read(&name("small"), true).unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_without_room_waits_for_it() {
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    stored(&store, accept("old", ballot(1, 1))).await;
+    checkpointed(&store).await;
+    for key in 0..300 {
+        let name = name(&format!("k{key}"));
+        let record = object(ballot(1, 1), vec![1; 6000]).into();
+        stored(&store, ReplicaOp::Accept { name, ballot: ballot(1, 1), record }).await;
+    }
+    disk.set_capacity(Some(disk.used() + 100_000));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(store.stats().checkpoints, 1);
+    assert!(store.stats().disk_full > 0);
+    assert_eq!(store.failed(), None);
+    // From memory, and from redb's file, which was opened anew.
+    assert!(store.read(&name("k299"), true).unwrap().is_some());
+    assert_holds(&store, "old", ballot(1, 1));
+    stored(&store, accept("new", ballot(1, 1))).await;
+
+    disk.set_capacity(None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(store.stats().pending_log_bytes, 0);
+    disk.lose_power(&mut Random(3));
+    let store = open(&disk, large()).await.unwrap();
+    assert!(store.read(&name("k299"), true).unwrap().is_some());
+    assert_holds(&store, "new", ballot(1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_sync_ends_all_service() {
+    for file in ["wal/", "heads.redb"] {
+        let disk = CrashDisk::default();
+        let store = open(&disk, large()).await.unwrap();
+        stored(&store, accept("k", ballot(1, 1))).await;
+        disk.fail_sync_of(file);
+        let (first, second) =
+            tokio::join!(store.apply(accept("k", ballot(1, 2))), store.apply(accept("l", ballot(1, 3))));
+        if file == "wal/" {
+            assert!(matches!(first, Err(StoreError::Failed(_))), "{first:?}");
+            assert!(matches!(second, Err(StoreError::Failed(_))), "{second:?}");
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(store.failed().is_some(), "{file}");
+        assert!(matches!(store.apply(accept("m", ballot(1, 4))).await, Err(StoreError::Failed(_))));
+        assert!(matches!(store.read(&name("k"), false), Err(StoreError::Failed(_))));
+        assert!(matches!(store.close().await, Err(StoreError::Failed(_))));
+        disk.lose_power(&mut Random(5));
+        let store = open(&disk, large()).await.unwrap();
+        assert!(store.read(&name("k"), true).unwrap().unwrap().0 >= ballot(1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
+    let mut calls = 0;
+    loop {
+        let disk = CrashDisk::default();
+        let store = open(&disk, large()).await.unwrap();
+        for key in 0..20 {
+            stored(&store, accept(&format!("k{key}"), ballot(1, 1))).await;
+        }
+        checkpointed(&store).await;
+        for key in 10..30 {
+            stored(&store, accept(&format!("k{key}"), ballot(2, 1))).await;
+        }
+        disk.power_off_after(calls);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let ended = store.failed().is_none() && store.stats().checkpoints == 2;
+        disk.lose_power(&mut Random(calls));
+        let store = open(&disk, large()).await.unwrap();
+        for key in 0..30 {
+            assert_holds(&store, &format!("k{key}"), ballot(if key < 10 { 1 } else { 2 }, 1));
+        }
+        assert_eq!(store.promised(name("k29").partition()), term(2));
+        if ended && calls > 20 {
+            break;
+        }
+        calls += 1;
+        assert!(calls < 1000, "the checkpoint never ends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_of_another_cluster_is_refused_unchanged() {
+    let disk = written(2).await;
+    let before = disk.contents();
+    let error = open(&disk, StoreOptions { cluster: "other".to_owned(), ..large() }).await.unwrap_err();
+    assert!(
+        matches!(&error, OpenError::OtherCluster { found, asked } if found == "test" && asked == "other")
+    );
+    assert!(error.to_string().contains("--cluster test"), "{error}");
+    assert_eq!(disk.contents(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_of_a_newer_format_is_refused_unchanged() {
+    let disk = written(2).await;
+    disk.edit("identity", |bytes| *bytes = b"format: 2\nsomething: else\n".to_vec());
+    let before = disk.contents();
+    let error = open(&disk, large()).await.unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, newest: 1 }), "{error}");
+    assert_eq!(disk.contents(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_in_use_is_refused_unchanged() {
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    stored(&store, accept("k", ballot(1, 1))).await;
+    let before = disk.contents();
+    assert!(matches!(open(&disk, large()).await, Err(OpenError::InUse)));
+    assert_eq!(disk.contents(), before);
+    store.close().await.unwrap();
+    let again = open(&disk, large()).await.unwrap();
+    assert_eq!(again.node_id(), store.node_id());
+    assert_holds(&again, "k", ballot(1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_rots_is_an_error_and_counted() {
+    let disk = CrashDisk::default();
+    let store = open(&disk, large()).await.unwrap();
+    stored(
+        &store,
+        ReplicaOp::Accept {
+            name: name("k"),
+            ballot: ballot(1, 1),
+            record: object(ballot(1, 1), b"precious bytes".to_vec()).into(),
+        },
+    )
+    .await;
+    let beside = object(ballot(1, 1), b"kept beside the head ".repeat(1000));
+    stored(
+        &store,
+        ReplicaOp::Accept { name: name("l"), ballot: ballot(1, 1), record: beside.clone().into() },
+    )
+    .await;
+    store.close().await.unwrap();
+    for wanted in [&b"precious bytes"[..], b"beside the head"] {
+        disk.edit("heads.redb", |bytes| {
+            let places: Vec<_> =
+                (0..bytes.len() - wanted.len()).filter(|at| bytes[*at..].starts_with(wanted)).collect();
+            assert!(!places.is_empty());
+            places.into_iter().for_each(|at| bytes[at] ^= 1);
+        });
+    }
+    let store = open(&disk, large()).await.unwrap();
+    assert!(matches!(store.read(&name("k"), false), Err(StoreError::Integrity(_))));
+    assert!(matches!(store.read(&name("l"), true), Err(StoreError::Integrity(_))));
+    assert_eq!(store.read(&name("l"), false).unwrap(), Some((ballot(1, 1), beside.head())));
+    assert!(matches!(store.apply(accept("k", ballot(1, 2))).await, Err(StoreError::Integrity(_))));
+    assert_eq!(store.stats().integrity_errors, 3);
+    assert_eq!(store.failed(), None);
+}
