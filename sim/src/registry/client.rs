@@ -4,8 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
-use node::env::{BoxIo, Net as _};
+use node::env::BoxIo;
 use node::registry::RegistryStore;
 use node::registry::store::{Entry, LeaseId, Listing, Revision, StoreError, Swap, Watch};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
@@ -31,7 +32,7 @@ impl SimRegistry {
     async fn open(&self, request: &Request) -> io::Result<Framed<BoxIo, LengthDelimitedCodec>> {
         let io = node::env::Net::connect(&self.net, self.address.clone()).await?;
         let mut frames = Framed::new(io, codec());
-        frames.send(serde_json::to_vec(request).map_err(io::Error::other)?.into()).await?;
+        frames.send(Bytes::from(serde_json::to_vec(request).map_err(io::Error::other)?)).await?;
         Ok(frames)
     }
 

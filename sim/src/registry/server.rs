@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use node::env::{BoxIo, Net as _};
 use node::registry::store::{LeaseId, Revision, StoreError, Swap, WATCH_HEARTBEAT};
@@ -160,5 +161,5 @@ impl Server {
 
 async fn send(frames: &mut Framed<BoxIo, LengthDelimitedCodec>, response: &Response) -> io::Result<()> {
     let frame = serde_json::to_vec(response).map_err(io::Error::other)?;
-    frames.send(frame.into()).await
+    frames.send(Bytes::from(frame)).await
 }
