@@ -183,11 +183,7 @@ impl SimClient {
     }
 
     /// Reads through a client of its own choice, such as [`Self::only`].
-    pub async fn get_through(
-        &self,
-        client: &Client,
-        key: &str,
-    ) -> Result<Option<(Version, String)>, Error> {
+    pub async fn get_through(&self, client: &Client, key: &str) -> Result<Option<(Version, String)>, Error> {
         let op = self.history.begin(&self.name, key, Action::Read);
         match client.get(BUCKET, key, GetOptions::default()).await {
             Ok(object) => {

@@ -131,7 +131,8 @@ impl Plan {
         let mut plan = Self::default();
         for _ in 0..4 + random.below(14) {
             let kind = random.pick(&kinds);
-            let begin = Duration::from_millis(random.below(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
+            let begin =
+                Duration::from_millis(random.below(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
             let end = begin + random.log_ms(2, 2_000);
             plan.add(kind, begin, end, &mut random, nodes, clients, latency);
         }

@@ -6,7 +6,10 @@
 //!
 //! Keys of hash maps are made once per thread, so each simulation needs a fresh thread.
 
-#![allow(unsafe_code, reason = "overriding C functions: the memory they are given is described by their contract")]
+#![allow(
+    unsafe_code,
+    reason = "overriding C functions: the memory they are given is described by their contract"
+)]
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_uint, c_void};

@@ -3,7 +3,10 @@
 //!
 //! A test starts its own binary again, restricted to itself, with an environment variable that says to run the body.
 
-#![allow(unsafe_code, reason = "one call between fork and exec, which the standard library only offers as unsafe")]
+#![allow(
+    unsafe_code,
+    reason = "one call between fork and exec, which the standard library only offers as unsafe"
+)]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -24,6 +27,8 @@ use crate::trace::Trace;
 const CHILD: &str = "HOLDFAST_SIM_CHILD";
 /// The seed to run instead of a test's own: how a failure is replayed.
 const SEED: &str = "HOLDFAST_SIM_SEED";
+/// The seeds of a sweep, `from..to`, instead of its own: how more are explored.
+const SEEDS: &str = "HOLDFAST_SIM_SEEDS";
 /// Print every line of the trace.
 const LOG: &str = "HOLDFAST_SIM_LOG";
 /// What a child prints in front of its trace's hash.
@@ -71,6 +76,7 @@ pub fn sweep(test: &str, seeds: Range<u64>, compared: u64, body: fn(u64, Trace))
     if chosen_seed().is_some() {
         return compare(&test, 0, body);
     }
+    let seeds = chosen_seeds().unwrap_or(seeds);
     let next = AtomicU64::new(seeds.start);
     let failures = Mutex::new(BTreeMap::new());
     let began = Instant::now();
@@ -85,7 +91,11 @@ pub fn sweep(test: &str, seeds: Range<u64>, compared: u64, body: fn(u64, Trace))
                 && let Ok(first) = &result
             {
                 result = run(&test, seed).and_then(|second| {
-                    if *first == second { Ok(second) } else { Err("two runs gave different traces".to_owned()) }
+                    if *first == second {
+                        Ok(second)
+                    } else {
+                        Err("two runs gave different traces".to_owned())
+                    }
                 });
             }
             if let Err(why) = result {
@@ -103,6 +113,9 @@ pub fn sweep(test: &str, seeds: Range<u64>, compared: u64, body: fn(u64, Trace))
     println!("{test}: {count} seeds, {} failed, in {:.1} s", failures.len(), began.elapsed().as_secs_f64());
     if let Some((seed, why)) = failures.iter().next() {
         let all: Vec<_> = failures.keys().collect();
+        for (seed, why) in &failures {
+            println!("seed {seed}: {}", why.lines().last().unwrap_or_default());
+        }
         panic!("seeds {all:?} of {test} failed. Seed {seed} ({SEED}={seed} replays it):\n{why}");
     }
 }
@@ -119,6 +132,12 @@ fn is_child(test: &str) -> bool {
 fn chosen_seed() -> Option<u64> {
     let text = env::var(SEED).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{SEED} is {text:?}: it must be a number")))
+}
+
+fn chosen_seeds() -> Option<Range<u64>> {
+    let text = env::var(SEEDS).ok()?;
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    Some(range.unwrap_or_else(|| panic!("{SEEDS} is {text:?}: it must be two numbers, as in 100..200")))
 }
 
 /// In the parent: one run in a child. Answers its trace's hash, or what went wrong.

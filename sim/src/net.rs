@@ -1,10 +1,10 @@
 //! The network of one host, on turmoil's.
 //!
 //! turmoil refuses at once to connect into a partition, where a real network lets the connection hang; this file makes
-//! it hang. A link that is cut by [`LinkState::Cut`] keeps its packets until it is healed, as TCP's retransmission would;
+//! it hang. It lets a connection to a host whose process is gone hang, where the kernel would refuse; this file refuses. A link that is cut by [`LinkState::Cut`] keeps its packets until it is healed, as TCP's retransmission would;
 //! one that is [`LinkState::Dead`] loses them: the machine behind it has no power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +24,9 @@ use crate::trace::Trace;
 /// How often an attempt to connect into a dead link looks whether it is back: as a SYN is sent again.
 const SYN_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long a refusal takes: there and back.
+const REFUSED_AFTER: Duration = Duration::from_millis(2);
+
 /// What a link between two hosts does with packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LinkState {
@@ -36,18 +39,39 @@ pub enum LinkState {
     Dead,
 }
 
-/// The state of all links, by the names of both hosts in order. Clones are the same.
+/// The state of all links, and which hosts have no process. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Links(Arc<Mutex<BTreeMap<(String, String), LinkState>>>);
+pub struct Links(Arc<Mutex<LinksState>>);
+
+#[derive(Debug, Default)]
+struct LinksState {
+    /// By the names of both hosts, in order. Those that are not here are up.
+    links: BTreeMap<(String, String), LinkState>,
+    /// Hosts with power and without a process.
+    vacant: BTreeSet<String>,
+}
 
 impl Links {
     /// The state of the link between two hosts.
     pub fn state(&self, a: &str, b: &str) -> LinkState {
-        self.0.lock().get(&pair(a, b)).copied().unwrap_or_default()
+        self.0.lock().links.get(&pair(a, b)).copied().unwrap_or_default()
     }
 
     pub(crate) fn set(&self, a: &str, b: &str, state: LinkState) {
-        self.0.lock().insert(pair(a, b), state);
+        self.0.lock().links.insert(pair(a, b), state);
+    }
+
+    pub(crate) fn set_vacant(&self, host: &str, vacant: bool) {
+        let hosts = &mut self.0.lock().vacant;
+        if vacant {
+            hosts.insert(host.to_owned())
+        } else {
+            hosts.remove(host)
+        };
+    }
+
+    fn refuses(&self, a: &str, b: &str) -> bool {
+        self.state(a, b) == LinkState::Up && self.0.lock().vacant.contains(b)
     }
 }
 
@@ -82,6 +106,10 @@ impl SimNet {
             sleep(SYN_AGAIN).await;
         }
         self.trace.bytes(format_args!("{} connects to {address}", self.host), &[]);
+        if self.links.refuses(&self.host, host) {
+            sleep(REFUSED_AFTER).await;
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         Ok(self.io(TcpStream::connect(address.as_str()).await?))
     }
 }

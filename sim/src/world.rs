@@ -79,6 +79,8 @@ pub struct World {
     registry: Arc<Mutex<registry::State>>,
     registry_up: bool,
     plan: Plan,
+    /// Whether a node's process that ends by itself is started again.
+    supervised: bool,
     random: Random,
 }
 
@@ -108,6 +110,7 @@ impl World {
             registry: Arc::default(),
             registry_up: true,
             plan: Plan::default(),
+            supervised: false,
             random,
         };
         world.trace.line(format_args!("seed {seed}: {options:?}"));
@@ -157,7 +160,9 @@ impl World {
         let place = ClientPlace {
             name: name.clone(),
             net: self.net(&name),
-            endpoints: (0..options.nodes.max(1)).map(|node| format!("http://n{node}:{CLIENT_PORT}")).collect(),
+            endpoints: (0..options.nodes.max(1))
+                .map(|node| format!("http://n{node}:{CLIENT_PORT}"))
+                .collect(),
             clock_ahead: random.log_ms(1, 2_000),
             history: self.history.clone(),
             trace: self.trace.clone(),
@@ -226,16 +231,24 @@ impl World {
         self.bury_ended();
     }
 
-    /// A process that has ended by itself leaves nothing running. A supervisor would start it again: the scenario does.
+    /// A process that has ended by itself leaves nothing running.
     fn bury_ended(&mut self) {
         let ended = |place: &&NodePlace| place.process.lock().ended.is_some();
         let names: Vec<String> = self.nodes.values().filter(ended).map(|place| place.name.clone()).collect();
         for name in names {
             if self.sim.is_host_running(name.as_str()) {
-                self.place(&name).disk.process_kill();
-                self.sim.crash(name.as_str());
+                self.end_process(&name);
+            }
+            if self.supervised {
+                self.restart(&name);
             }
         }
+    }
+
+    fn end_process(&mut self, node: &str) {
+        self.place(node).disk.process_kill();
+        self.links.set_vacant(node, true);
+        self.sim.crash(node);
     }
 
     /// Lets time pass.
@@ -375,8 +388,7 @@ impl World {
     pub fn kill(&mut self, node: &str) {
         if self.sim.is_host_running(node) {
             self.trace.line(format_args!("fault: {node} is killed"));
-            self.place(node).disk.process_kill();
-            self.sim.crash(node);
+            self.end_process(node);
         }
     }
 
@@ -409,6 +421,7 @@ impl World {
                 self.sim.repair(node, other.as_str());
             }
         }
+        self.links.set_vacant(node, false);
         self.sim.bounce(node);
     }
 
@@ -422,6 +435,7 @@ impl World {
     pub fn stop_registry(&mut self) {
         if self.registry_up {
             self.trace.line(format_args!("fault: the registry stops"));
+            self.links.set_vacant(REGISTRY, true);
             self.sim.crash(REGISTRY);
             self.registry_up = false;
         }
@@ -431,14 +445,19 @@ impl World {
     pub fn start_registry(&mut self) {
         if !self.registry_up {
             self.trace.line(format_args!("fault over: the registry starts"));
+            self.links.set_vacant(REGISTRY, false);
             self.sim.bounce(REGISTRY);
             self.registry_up = true;
         }
     }
 
-    /// Ends every fault that lasts.
+    /// Ends every fault that lasts. From here on a node's process that ends by itself is started again.
     pub fn heal_all(&mut self, latency: Duration) {
         self.plan = Plan::default();
+        self.supervised = true;
+        for node in self.nodes.values() {
+            node.disk.power_on();
+        }
         let hosts = self.hosts();
         for (at, host) in hosts.iter().enumerate() {
             for other in &hosts[at + 1..] {

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use holdfast::Condition;
-use sim::{World, WorldOptions, scenario};
 use sim::client::SimClient;
+use sim::{World, WorldOptions, scenario};
+use tokio::time::sleep;
 
 /// Writes for ever; answers nothing, the history has it.
 async fn writes(client: SimClient) {
@@ -14,6 +15,7 @@ async fn writes(client: SimClient) {
         let key = format!("{}-{}", client.name(), number % 30);
         // What fails while nodes are down is in the history as well.
         let _ = client.put(&key, Condition::Always, 200).await;
+        sleep(Duration::from_millis(15)).await;
     }
 }
 
@@ -43,7 +45,7 @@ fn under_load(world: &mut World) {
     for client in world.clients() {
         world.spawn(&client, writes);
     }
-    world.run_for(Duration::from_millis(1500));
+    world.run_for(Duration::from_millis(1000));
 }
 
 fn two_clients() -> WorldOptions {

@@ -23,7 +23,7 @@ async fn busy(client: SimClient, time: Duration) -> (Vec<String>, Duration) {
         assert_eq!(client.get(&key).await.unwrap().unwrap().0, version);
         longest = longest.max(began.elapsed());
         keys.push(key);
-        sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(60)).await;
     }
     (keys, longest)
 }
@@ -47,10 +47,10 @@ fn two_clients() -> WorldOptions {
 
 scenario!(a_node_cut_off_from_everything_and_back, two_clients(), |world| {
     world.wait_whole();
-    let jobs = ["c0", "c1"].map(|client| world.spawn(client, |client| busy(client, 9 * S)));
+    let jobs = ["c0", "c1"].map(|client| world.spawn(client, |client| busy(client, 6 * S)));
     world.run_for(S);
     world.isolate("n2", &[]);
-    world.run_for(5 * S);
+    world.run_for(4 * S);
     world.rejoin("n2");
     let mut keys = Vec::new();
     for job in jobs {
@@ -65,7 +65,7 @@ scenario!(a_node_cut_off_from_everything_and_back, two_clients(), |world| {
 
 scenario!(nodes_cut_off_from_each_other_but_not_from_clients, two_clients(), |world| {
     world.wait_whole();
-    let jobs = ["c0", "c1"].map(|client| world.spawn(client, |client| busy(client, 8 * S)));
+    let jobs = ["c0", "c1"].map(|client| world.spawn(client, |client| busy(client, 6 * S)));
     world.run_for(S);
     // Clients still reach it, and it must pass on what it cannot serve, or be avoided.
     world.isolate("n0", &["c0", "c1", "registry"]);

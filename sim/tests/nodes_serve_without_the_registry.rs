@@ -16,7 +16,7 @@ async fn no_operation_fails(client: SimClient, count: usize) {
         let key = format!("key-{}", number % 10);
         let version = client.put(&key, Condition::Always, 100).await.unwrap();
         assert_eq!(client.get(&key).await.unwrap().unwrap().0, version);
-        sleep(Duration::from_millis(400)).await;
+        sleep(Duration::from_millis(1000)).await;
     }
 }
 
@@ -28,7 +28,9 @@ fn all_registered_within(world: &mut World, time: Duration) {
         for node in nodes.clone() {
             loop {
                 let status = client.status_of(&node).await.unwrap();
-                if status.registry_connected && status.nodes.iter().filter(|node| node.registered).count() == 3 {
+                if status.registry_connected
+                    && status.nodes.iter().filter(|node| node.registered).count() == 3
+                {
                     break;
                 }
                 sleep(Duration::from_millis(50)).await;
@@ -41,7 +43,7 @@ fn all_registered_within(world: &mut World, time: Duration) {
 
 scenario!(the_registry_is_unreachable_for_a_minute, WorldOptions::default(), |world| {
     world.wait_whole();
-    let job = world.spawn("c0", |client| no_operation_fails(client, 140));
+    let job = world.spawn("c0", |client| no_operation_fails(client, 60));
     world.run_for(S);
     for node in world.nodes() {
         world.cut(&node, "registry");
@@ -62,7 +64,7 @@ scenario!(the_registry_is_unreachable_for_a_minute, WorldOptions::default(), |wo
 
 scenario!(the_registry_is_down_then_has_lost_every_lease, WorldOptions::default(), |world| {
     world.wait_whole();
-    let job = world.spawn("c0", |client| no_operation_fails(client, 20));
+    let job = world.spawn("c0", |client| no_operation_fails(client, 8));
     world.stop_registry();
     world.run_for(5 * S);
     world.registry().lock().revoke_all();

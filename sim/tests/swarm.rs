@@ -23,7 +23,12 @@ const RECOVERY: Duration = Duration::from_secs(10);
 
 #[test]
 fn random_operations_under_random_faults() {
-    isolate::sweep(concat!(module_path!(), "::random_operations_under_random_faults"), 0..SEEDS, COMPARED, seed);
+    isolate::sweep(
+        concat!(module_path!(), "::random_operations_under_random_faults"),
+        0..SEEDS,
+        COMPARED,
+        seed,
+    );
 }
 
 fn seed(seed: u64, trace: Trace) {

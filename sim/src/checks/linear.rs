@@ -155,7 +155,9 @@ impl Search<'_> {
             None => "absent".to_owned(),
         };
         let stuck = stuck.map_or_else(String::new, |op| op.to_string());
-        format!("no order explains the answers; at best this one is wrong:\n    {stuck}\n  where the value was:\n    {value}")
+        format!(
+            "no order explains the answers; at best this one is wrong:\n    {stuck}\n  where the value was:\n    {value}"
+        )
     }
 }
 

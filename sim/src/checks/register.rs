@@ -30,9 +30,12 @@ impl Register {
             match &op.seen {
                 Seen::Wrote(version) => register.bind(number, *version)?,
                 Seen::Found(version, Some(text)) => {
-                    let put = *texts.get(text.as_str()).ok_or(format!("{text:?} was read, but never written"))?;
+                    let put =
+                        *texts.get(text.as_str()).ok_or(format!("{text:?} was read, but never written"))?;
                     if ops[put].seen == Seen::Nothing {
-                        return Err(format!("{text:?} was read, but its writer was told that it did not happen"));
+                        return Err(format!(
+                            "{text:?} was read, but its writer was told that it did not happen"
+                        ));
                     }
                     register.bind(put, *version)?;
                 }

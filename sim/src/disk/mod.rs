@@ -96,6 +96,11 @@ impl SimDisk {
         self.0.lock().power_off_in = Some(operations);
     }
 
+    /// Takes [`Self::power_off_in`] back.
+    pub fn power_on(&self) {
+        self.0.lock().power_off_in = None;
+    }
+
     /// Bytes that fit; `None`: no limit.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.0.lock().capacity = bytes;

@@ -99,13 +99,18 @@ impl Response {
             Self::LeaseGone => Err(StoreError::LeaseGone),
             Self::Compacted => Err(StoreError::Compacted),
             Self::Refused(why) => Err(StoreError::Refused(why)),
-            other => pick(other).ok_or_else(|| StoreError::Unreachable("an answer to another call".to_owned())),
+            other => {
+                pick(other).ok_or_else(|| StoreError::Unreachable("an answer to another call".to_owned()))
+            }
         }
     }
 
     pub(super) fn listing(self) -> Option<Listing> {
         let Self::Listing { revision, entries } = self else { return None };
-        Some(Listing { revision: Revision(revision), entries: entries.into_iter().map(Entry::from).collect() })
+        Some(Listing {
+            revision: Revision(revision),
+            entries: entries.into_iter().map(Entry::from).collect(),
+        })
     }
 
     pub(super) fn swap(self) -> Option<Swap> {
