@@ -21,7 +21,13 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<(), String> {
     let profile = arguments.profile.as_str();
     println!("Building the node and the bench ({profile}) ...");
     build::run(&mut workspace::cargo([
-        "build", "--profile", profile, "--package", "node", "--package", "holdfast-bench",
+        "build",
+        "--profile",
+        profile,
+        "--package",
+        "node",
+        "--package",
+        "holdfast-bench",
     ]))?;
     let target = workspace::target()?;
     let programs = target.join(profile);

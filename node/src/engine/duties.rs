@@ -182,7 +182,7 @@ async fn bootstrap(inner: Weak<Inner>) {
             // Another node was quicker: its layout arrives through the view.
             Ok(LayoutWrite::Conflict(_)) => {}
             Err(error) => {
-                tracing::warn!(%error, "the layout could not be written to the registry; trying again")
+                tracing::warn!(%error, "the layout could not be written to the registry; trying again");
             }
         }
     }
