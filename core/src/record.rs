@@ -93,8 +93,10 @@ impl Record {
 }
 
 /// Checks the user's metadata: header-safe names, bounded, no control characters.
-pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Invalid> {
-    let total: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+pub fn check_metadata<'a>(
+    metadata: impl IntoIterator<Item = (&'a String, &'a String)> + Clone,
+) -> Result<(), Invalid> {
+    let total: usize = metadata.clone().into_iter().map(|(name, value)| name.len() + value.len()).sum();
     if total > METADATA_BYTES_MAX {
         return Err(Invalid::new("the metadata is over 2048 bytes: names and values together"));
     }

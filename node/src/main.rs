@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use node::cli::{self, ClientCommand};
+use node::cli::ClientCommand;
 use node::config::{Settings, SettingsInput};
 use node::launch::run_node;
+
+/// Exit code for settings that cannot be used, as clap's for flags that it does not know.
+const WRONG_SETTINGS: u8 = 2;
 
 /// Holdfast: a distributed object store that browsers talk to directly.
 #[derive(Parser)]
@@ -20,31 +23,38 @@ enum Command {
     /// Run a node: `node serve` alone, with nothing else, is a store for one machine
     Serve(Box<SettingsInput>),
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
 }
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
-    let outcome = match command {
-        Command::Serve(input) => Settings::resolve(*input)
-            .map_err(|error| error.to_string())
-            .and_then(|settings| run_node(&settings)),
-        Command::Client(command) => return run_client(command),
+    match Arguments::parse().command {
+        Command::Serve(input) => serve(*input),
+        Command::Client(command) => speak(*command),
+    }
+}
+
+fn serve(input: SettingsInput) -> ExitCode {
+    let settings = match Settings::resolve(input) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(WRONG_SETTINGS);
+        }
     };
-    match outcome {
+    match run_node(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("node: {message}");
+            eprintln!("error: {message}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run_client(command: ClientCommand) -> ExitCode {
+fn speak(command: ClientCommand) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(cli::run(command)),
+        Ok(runtime) => runtime.block_on(node::cli::run(command)),
         Err(error) => {
-            eprintln!("node: the runtime cannot be started: {error}");
+            eprintln!("error: the runtime cannot be started: {error}");
             ExitCode::FAILURE
         }
     }

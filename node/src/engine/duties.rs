@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, Partition};
-use holdfast_core::placement::{Member, first_layout};
+use holdfast_core::placement::{Layout, Member, PlanError, first_layout};
 use tokio::time::sleep;
 
 use super::view::store_view;
 use super::{ClusterView, Inner};
 use crate::env::Blocking;
-use crate::registry::{LayoutWrite, NodeEntry, RegistryView};
+use crate::registry::{LayoutWrite, NodeEntry, RegistryView, check_successor};
 
 /// How often unanswered messages are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -55,10 +55,12 @@ impl Inner {
             return;
         };
         let before = self.view();
-        if before.as_ref().is_some_and(|before| before.layout.version > layout.version) {
-            tracing::error!(
-                "the registry holds an older layout than this node: was it restored from a backup?"
-            );
+        // The registry's view checks this too, but knows only what it saw since the start.
+        if let Some(before) = &before
+            && before.layout != layout
+            && let Err(error) = check_successor(&before.layout, &layout)
+        {
+            tracing::error!(%error, "the registry's layout cannot follow the stored one: was it restored from a backup?");
             return;
         }
         // Nodes that are not registered now keep their last known address: they may be back any moment.
@@ -149,36 +151,47 @@ async fn follow(inner: Weak<Inner>) {
     }
 }
 
+/// Makes the first layout once enough nodes are registered; gives an emptied registry back what this node stored.
 async fn bootstrap(inner: Weak<Inner>) {
     loop {
         sleep(BOOTSTRAP_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
-        if inner.view().is_some() {
-            return;
-        }
         let seen = inner.registry.view().borrow().clone();
-        if !seen.connected || seen.layout.is_some() || seen.nodes.len() < inner.bootstrap_nodes {
+        if !seen.connected || seen.layout.is_some() {
             continue;
         }
-        let members: BTreeMap<NodeId, Member> = seen
-            .nodes
-            .iter()
-            .map(|(id, entry)| (*id, Member { zone: entry.zone.clone(), capacity: entry.capacity }))
-            .collect();
-        let layout = match first_layout(&members, inner.replication) {
-            Ok(layout) => layout,
-            Err(error) => {
-                tracing::warn!(%error, "no first layout yet");
-                continue;
-            }
+        let layout = match inner.view() {
+            Some(view) => Layout::clone(&view.layout),
+            None if seen.nodes.len() < inner.bootstrap_nodes => continue,
+            None => match plan_first(&seen, inner.replication) {
+                Ok(layout) => layout,
+                Err(error) => {
+                    tracing::warn!(%error, "no first layout yet");
+                    continue;
+                }
+            },
         };
         match inner.registry.create_layout(&layout).await {
-            Ok(LayoutWrite::Done(_)) => tracing::info!(nodes = members.len(), "first layout made"),
+            Ok(LayoutWrite::Done(_)) => {
+                tracing::info!(
+                    version = layout.version,
+                    nodes = layout.nodes.len(),
+                    "layout written to the registry"
+                );
+            }
             // Another node was quicker: its layout arrives through the view.
             Ok(LayoutWrite::Conflict(_)) => {}
-            Err(error) => tracing::warn!(%error, "first layout not made; trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "the layout could not be written to the registry; trying again");
+            }
         }
     }
+}
+
+fn plan_first(seen: &RegistryView, replication: u8) -> Result<Layout, PlanError> {
+    let member = |entry: &NodeEntry| Member { zone: entry.zone.clone(), capacity: entry.capacity };
+    let members = seen.nodes.iter().map(|(id, entry)| (*id, member(entry))).collect();
+    first_layout(&members, replication)
 }
 
 /// Nodes that a view should show: members and registered ones.

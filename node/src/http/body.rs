@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,6 +29,47 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(60);
 /// A request body of which nothing arrives for this long is given up.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes of request bodies that the port holds at a time, over all connections. Beyond it requests are refused as
+/// overload: without a bound, many clients could take all memory, each within its own limits.
+const HELD_BYTES_MAX: usize = 512 << 20;
+
+/// Counts the bytes that all requests hold.
+#[derive(Clone, Default)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    /// For one request, which must keep it until it is answered.
+    pub(super) fn charge(&self) -> Arc<Charge> {
+        Arc::new(Charge { all: self.0.clone(), own: AtomicUsize::new(0) })
+    }
+}
+
+/// What one request holds; given back when dropped.
+pub(super) struct Charge {
+    all: Arc<AtomicUsize>,
+    own: AtomicUsize,
+}
+
+impl Charge {
+    fn add(&self, bytes: usize) -> Result<(), Error> {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.all.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > HELD_BYTES_MAX {
+            return Err(Error::new(
+                Code::Overloaded,
+                "the node holds too many request bodies at once: wait and try again",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.all.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+    }
+}
+
 /// Any error of a body.
 pub(super) type BodyError = Box<dyn StdError + Send + Sync>;
 
@@ -41,14 +84,15 @@ where
     /// `None` once it has ended.
     inner: Option<B>,
     idle: Option<Pin<Box<Sleep>>>,
+    charge: Arc<Charge>,
 }
 
 impl<B> Guarded<B>
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
 {
-    pub(super) fn new(inner: B) -> Self {
-        Self { inner: Some(inner), idle: None }
+    pub(super) fn new(inner: B, charge: &Arc<Charge>) -> Self {
+        Self { inner: Some(inner), idle: None, charge: charge.clone() }
     }
 }
 
@@ -80,15 +124,20 @@ where
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             this.idle = None;
-            if !matches!(frame, Some(Ok(_))) {
-                this.inner = None;
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Err(error) = this.charge.add(frame.data_ref().map_or(0, Bytes::len)) {
+                        return Poll::Ready(Some(Err(Refused::boxed(error))));
+                    }
+                }
+                _ => this.inner = None,
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let idle = this.idle.get_or_insert_with(|| Box::pin(sleep(IDLE_MAX)));
         ready!(idle.as_mut().poll(cx));
         this.inner = None;
-        Poll::Ready(Some(Err(to_status(&stalled()).into())))
+        Poll::Ready(Some(Err(Refused::boxed(stalled()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -97,6 +146,23 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// An error of ours on its way through other code's bodies.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+struct Refused {
+    error: Error,
+    /// What tonic looks for along the sources, and answers with.
+    #[source]
+    status: tonic::Status,
+}
+
+impl Refused {
+    fn boxed(error: Error) -> BodyError {
+        let status = to_status(&error);
+        Box::new(Self { error, status })
     }
 }
 
@@ -115,7 +181,7 @@ pub(super) enum Unread {
 }
 
 /// Reads a whole body, as the pieces that it came in. One over `limit` is read to its end and thrown away.
-pub(super) async fn read_pieces<B>(body: B, limit: usize) -> Result<Vec<Bytes>, Unread>
+pub(super) async fn read_pieces<B>(body: B, limit: usize, charge: &Arc<Charge>) -> Result<Vec<Bytes>, Unread>
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BodyError>,
@@ -123,7 +189,7 @@ where
     if body.size_hint().lower() > DRAIN_BYTES_MAX {
         return Err(Unread::TooLargeToDrain);
     }
-    let mut body = Guarded::new(body);
+    let mut body = Guarded::new(body, charge);
     let mut pieces = Vec::new();
     let mut left = limit;
     while let Some(frame) = body.frame().await {
@@ -145,12 +211,12 @@ where
 }
 
 /// As [`read_pieces`], in one piece.
-pub(super) async fn read_whole<B>(body: B, limit: usize) -> Result<Bytes, Unread>
+pub(super) async fn read_whole<B>(body: B, limit: usize, charge: &Arc<Charge>) -> Result<Bytes, Unread>
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BodyError>,
 {
-    let mut pieces = read_pieces(body, limit).await?;
+    let mut pieces = read_pieces(body, limit, charge).await?;
     if pieces.len() <= 1 {
         return Ok(pieces.pop().unwrap_or_default());
     }
@@ -180,8 +246,8 @@ where
 }
 
 fn broken(error: &BodyError) -> Error {
-    match error.downcast_ref::<tonic::Status>() {
-        Some(_) => stalled(),
+    match error.downcast_ref::<Refused>() {
+        Some(refused) => refused.error.clone(),
         None => Error::owned(Code::Invalid, format!("the request's body broke off: {error}")),
     }
 }
@@ -194,14 +260,32 @@ mod tests {
     #[tokio::test]
     async fn over_the_limit_is_drained() {
         let body = Full::new(Bytes::from(vec![1; 100]));
-        assert_eq!(read_whole(body.clone(), 100).await.ok().map(|b| b.len()), Some(100));
-        assert!(matches!(read_whole(body, 99).await, Err(Unread::TooLarge)));
+        let charge = Budget::default().charge();
+        assert_eq!(read_whole(body.clone(), 100, &charge).await.ok().map(|b| b.len()), Some(100));
+        assert!(matches!(read_whole(body, 99, &charge).await, Err(Unread::TooLarge)));
+    }
+
+    #[tokio::test]
+    async fn all_requests_together_are_bounded() {
+        let budget = Budget::default();
+        let others = budget.charge();
+        others.add(HELD_BYTES_MAX - 50).unwrap();
+        let body = Full::new(Bytes::from(vec![1; 100]));
+        let Err(Unread::Broken(error)) = read_whole(body.clone(), 100, &budget.charge()).await else {
+            panic!("it must be refused");
+        };
+        assert_eq!(error.code, Code::Overloaded);
+        drop(others);
+        assert!(read_whole(body, 100, &budget.charge()).await.is_ok());
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_body_is_given_up() {
         let never = futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>();
-        let Err(Unread::Broken(error)) = read_whole(StreamBody::new(never), 10).await else {
+        let Err(Unread::Broken(error)) =
+            read_whole(StreamBody::new(never), 10, &Budget::default().charge()).await
+        else {
             panic!("it must be given up");
         };
         assert_eq!(error.code, Code::Timeout);

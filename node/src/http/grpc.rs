@@ -5,6 +5,7 @@
 //! what is still on its way is read and thrown away.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -19,7 +20,7 @@ use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, Service, ServiceExt as _};
 
-use super::body::{Guarded, Unread, read_pieces};
+use super::body::{Charge, Guarded, Unread, read_pieces};
 use super::reply;
 use crate::service::to_status;
 
@@ -61,7 +62,12 @@ impl Dialect {
 }
 
 /// Passes a request to `service`, whose messages may have `limit` bytes.
-pub(super) async fn call<S>(service: S, mut request: Request<Incoming>, limit: usize) -> Response<Body>
+pub(super) async fn call<S>(
+    service: S,
+    mut request: Request<Incoming>,
+    limit: usize,
+    charge: &Arc<Charge>,
+) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -75,21 +81,21 @@ where
         return refuse_unread(
             request,
             "send content-type application/grpc (HTTP/2) or application/grpc-web+proto\n",
+            charge,
         )
         .await;
     };
-    let old = request.version() < Version::HTTP_2;
     if dialect == Dialect::Native {
-        if old {
+        if request.version() < Version::HTTP_2 {
             let text = "gRPC needs HTTP/2: speak application/grpc-web+proto on HTTP/1.1\n";
-            return refuse_unread(request, text).await;
+            return refuse_unread(request, text, charge).await;
         }
     } else {
         request.headers_mut().insert(CONTENT_TYPE, dialect.content_type());
         // tonic-web answers in what `accept` names; browsers and proxies put anything there.
         request.headers_mut().insert(ACCEPT, dialect.content_type());
     }
-    let request = match admit(request, dialect, limit, old).await {
+    let request = match admit(request, dialect, limit, charge).await {
         Ok(request) => request,
         Err(response) => return response,
     };
@@ -108,7 +114,7 @@ async fn admit(
     request: Request<Incoming>,
     dialect: Dialect,
     limit: usize,
-    old: bool,
+    charge: &Arc<Charge>,
 ) -> Result<Request<Body>, Response<Body>> {
     let limit_on_wire = match dialect {
         // Base64 is a third larger.
@@ -116,17 +122,17 @@ async fn admit(
         // The five bytes of a frame's header, and an empty trailers frame.
         Dialect::Native | Dialect::Web => limit + 16,
     };
-    if !old {
+    if request.version() >= Version::HTTP_2 {
         let announced =
             request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let request = request.map(Guarded::new);
+        let request = request.map(|body| Guarded::new(body, charge));
         if announced.is_some_and(|bytes: u64| bytes > limit_on_wire as u64) {
             return Err(refuse(dialect, &too_large(limit)));
         }
         return Ok(request.map(Body::new));
     }
     let (parts, body) = request.into_parts();
-    match read_pieces(body, limit_on_wire).await {
+    match read_pieces(body, limit_on_wire, charge).await {
         Ok(pieces) => {
             let frames = pieces.into_iter().map(|piece: Bytes| Ok::<_, Infallible>(Frame::data(piece)));
             Ok(Request::from_parts(parts, Body::new(StreamBody::new(stream::iter(frames)))))
@@ -156,10 +162,14 @@ fn refuse(dialect: Dialect, error: &Error) -> Response<Body> {
 }
 
 /// An answer to one who does not speak gRPC in a way we know.
-async fn refuse_unread(request: Request<Incoming>, text: &'static str) -> Response<Body> {
+async fn refuse_unread(
+    request: Request<Incoming>,
+    text: &'static str,
+    charge: &Arc<Charge>,
+) -> Response<Body> {
     if request.version() < Version::HTTP_2 {
         // What it holds does not matter, only that the sender gets to the end of it.
-        let _ = read_pieces(request.into_body(), 0).await;
+        let _ = read_pieces(request.into_body(), 0, charge).await;
     }
     reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
 }

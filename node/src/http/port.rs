@@ -19,7 +19,7 @@ use tonic::service::Routes;
 use tower::{Layer as _, Service};
 use tower_http::cors::{AllowHeaders, AllowMethods, Any, Cors, CorsLayer, ExposeHeaders};
 
-use super::body::{Guarded, MANY_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, read_pieces};
+use super::body::{Budget, Charge, Guarded, MANY_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, read_pieces};
 use super::object_path::Target;
 use super::route::{Route, Rpc, route};
 use super::{grpc, listing, probes, read, reply, write};
@@ -73,6 +73,7 @@ impl<O: Operations> ClientPort<O> {
             operations: operations.clone(),
             ambient,
             metrics,
+            budget: Budget::default(),
             store_check,
         };
         let sorter = Sorter { parts: Arc::new(parts) };
@@ -140,6 +141,7 @@ struct Parts<O> {
     operations: O,
     ambient: Arc<dyn Ambient>,
     metrics: Metrics,
+    budget: Budget,
     rpcs: [MethodMetrics; Rpc::ALL.len()],
     other_grpc: MethodMetrics,
     http: MethodMetrics,
@@ -176,21 +178,22 @@ impl<O: Operations> Parts<O> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
         let in_flight = self.metrics.begin_request();
+        let charge = self.budget.charge();
         let request_id = request.headers().get(REQUEST_ID).cloned();
         let (mut response, method) = match route(request.uri().path()) {
             Route::Objects(rpc) if rpc.is_many() => {
-                let response = grpc::call(self.many.clone(), request, MANY_MESSAGE_BYTES_MAX).await;
+                let response = grpc::call(self.many.clone(), request, MANY_MESSAGE_BYTES_MAX, &charge).await;
                 (response, &self.rpcs[rpc as usize])
             }
             Route::Objects(rpc) => {
-                let response = grpc::call(self.one.clone(), request, MESSAGE_BYTES_MAX).await;
+                let response = grpc::call(self.one.clone(), request, MESSAGE_BYTES_MAX, &charge).await;
                 (response, &self.rpcs[rpc as usize])
             }
             Route::OtherGrpc => {
-                (grpc::call(self.others.clone(), request, MESSAGE_BYTES_MAX).await, &self.other_grpc)
+                (grpc::call(self.others.clone(), request, MESSAGE_BYTES_MAX, &charge).await, &self.other_grpc)
             }
-            Route::Plain => (self.plain(request).await, &self.http),
-            probe_or_page => (self.fixed(probe_or_page, request).await, &self.http),
+            Route::Plain => (self.plain(request, &charge).await, &self.http),
+            probe_or_page => (self.fixed(probe_or_page, request, &charge).await, &self.http),
         };
         let code = code_label(&response);
         if code != "OK" || request_id.is_some() {
@@ -202,17 +205,17 @@ impl<O: Operations> Parts<O> {
     }
 
     /// `/o/…`.
-    async fn plain(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn plain(&self, request: Request<Incoming>, charge: &Arc<Charge>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let target = match Target::parse(parts.uri.path()) {
             Ok(target) => target,
-            Err(error) => return self.refuse_unread(&error, body, parts.version).await,
+            Err(error) => return refuse_unread(&error, body, parts.version, charge).await,
         };
         let result = match (&parts.method, target) {
             (&Method::GET, Target::Object(name)) => read::read(&self.operations, name, &parts, false).await,
             (&Method::HEAD, Target::Object(name)) => read::read(&self.operations, name, &parts, true).await,
             (&Method::PUT, Target::Object(name)) => {
-                write::put(&self.objects.writer, name, &parts, body).await
+                write::put(&self.objects.writer, name, &parts, body, charge).await
             }
             (&Method::DELETE, Target::Object(name)) => {
                 write::delete(&self.objects.writer, name, &parts).await
@@ -221,7 +224,7 @@ impl<O: Operations> Parts<O> {
                 listing::list(&self.operations, &bucket, parts.uri.query()).await
             }
             _ => {
-                let _ = read_pieces(body, 0).await;
+                let _ = read_pieces(body, 0, charge).await;
                 let text = "use GET, HEAD, PUT or DELETE on /o/{bucket}/{key}, GET on /o/{bucket}\n";
                 let mut response = reply::text(StatusCode::METHOD_NOT_ALLOWED, text);
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, DELETE"));
@@ -231,25 +234,15 @@ impl<O: Operations> Parts<O> {
         result.unwrap_or_else(|error| reply::error(&error))
     }
 
-    /// Reads what the client still sends, so that it gets to see the answer.
-    async fn refuse_unread(&self, error: &Error, body: Incoming, version: Version) -> Response<Body> {
-        if version < Version::HTTP_2 {
-            let _ = read_pieces(body, 0).await;
-        } else {
-            drop(Guarded::new(body));
-        }
-        reply::error(error)
-    }
-
     /// Probes and the page: read only.
-    async fn fixed(&self, route: Route, request: Request<Incoming>) -> Response<Body> {
+    async fn fixed(&self, route: Route, request: Request<Incoming>, charge: &Arc<Charge>) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let version = request.version();
             let error = Error::new(
                 Code::Invalid,
                 "there is nothing to change here: objects are at /o/{bucket}/{key}",
             );
-            let mut response = self.refuse_unread(&error, request.into_body(), version).await;
+            let mut response = refuse_unread(&error, request.into_body(), version, charge).await;
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
@@ -275,6 +268,21 @@ impl<O: Operations> Parts<O> {
         }
         response.headers_mut().insert(REQUEST_ID, id);
     }
+}
+
+/// Reads what the client still sends, so that it gets to see the answer.
+async fn refuse_unread(
+    error: &Error,
+    body: Incoming,
+    version: Version,
+    charge: &Arc<Charge>,
+) -> Response<Body> {
+    if version < Version::HTTP_2 {
+        let _ = read_pieces(body, 0, charge).await;
+    } else {
+        drop(Guarded::new(body, charge));
+    }
+    reply::error(error)
 }
 
 /// A short, fixed list of labels: gRPC's code names, or HTTP statuses.

@@ -1,6 +1,7 @@
 //! `PUT` and `DELETE` of an object: what `curl -T` uses.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use holdfast_core::condition::Condition;
 use holdfast_core::error::{Code, Error, Invalid};
@@ -13,7 +14,7 @@ use percent_encoding::percent_decode;
 use tokio::time::Instant;
 use tonic::body::Body;
 
-use super::body::{Unread, read_whole};
+use super::body::{Charge, Unread, read_whole};
 use super::conditional::mutation_condition;
 use super::read::{HASH, METADATA_PREFIX, hex};
 use super::reply::{self, ascii};
@@ -28,6 +29,7 @@ pub(super) async fn put<O: Operations>(
     name: ObjectName,
     parts: &request::Parts,
     body: Incoming,
+    charge: &Arc<Charge>,
 ) -> Result<Response<Body>, Error> {
     let checked = check(&parts.headers, &name);
     let announced: Option<u64> =
@@ -38,7 +40,7 @@ pub(super) async fn put<O: Operations>(
         checked?;
         return Err(body_too_large());
     }
-    let body = match read_whole(body, BODY_BYTES_MAX).await {
+    let body = match read_whole(body, BODY_BYTES_MAX, charge).await {
         Ok(body) => body,
         Err(Unread::Broken(error)) => return Err(error),
         Err(Unread::TooLarge) => return Err(body_too_large()),

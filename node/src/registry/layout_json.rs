@@ -201,6 +201,32 @@ pub fn check_layout(layout: &Layout) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Whether `next` can have come from `last`, at whatever distance. A registry that was emptied or restored from an old
+/// copy can hold a valid layout that gives the same config to other replicas: two majorities that never meet.
+pub fn check_successor(last: &Layout, next: &Layout) -> Result<(), Invalid> {
+    const ASK: &str = "was the registry emptied, or restored from an old copy?";
+    if next.version < last.version {
+        return Err(Invalid::owned(format!(
+            "the layout went back from version {} to {}: {ASK}",
+            last.version, next.version
+        )));
+    }
+    if next.version == last.version && next != last {
+        return Err(Invalid::owned(format!(
+            "the layout is another one of the same version {}: {ASK}",
+            last.version
+        )));
+    }
+    for (partition, (old, new)) in Partition::all().zip(last.partitions.iter().zip(&next.partitions)) {
+        if new.config < old.config || (new.config == old.config && new.replicas != old.replicas) {
+            return Err(Invalid::owned(format!(
+                "the layout gives partition {partition} other replicas without a higher config: {ASK}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn check_replicas(layout: &Layout, partition: Partition, replicas: &[NodeId]) -> Result<(), Invalid> {
     if replicas.is_empty() || replicas.len() > REPLICAS_MAX {
         return Err(Invalid::owned(format!(
@@ -310,6 +336,37 @@ mod tests {
             assert_ne!(bad, good, "{what}: the test changed nothing");
             assert!(decode_layout(&bad).is_err(), "{what} was accepted");
         }
+    }
+
+    #[test]
+    fn what_cannot_have_come_from_the_last_layout_is_found() {
+        let last = layout(5, 3);
+        let later = |change: &dyn Fn(&mut Layout)| {
+            let mut next = Layout { version: 4, ..last.clone() };
+            change(&mut next);
+            check_successor(&last, &next)
+        };
+        assert_eq!(check_successor(&last, &last), Ok(()));
+        assert_eq!(
+            later(&|next| next.partitions[7].next = Some(last.partitions[8].replicas.clone())),
+            Ok(())
+        );
+        let moved = |next: &mut Layout| next.partitions[7].replicas = last.partitions[8].replicas.clone();
+        assert!(later(&moved).is_err());
+        assert_eq!(
+            later(&|next| {
+                moved(next);
+                next.partitions[7].config = ConfigVersion(2);
+            }),
+            Ok(())
+        );
+        assert!(later(&|next| next.partitions[7].config = ConfigVersion(0)).is_err());
+        assert!(later(&|next| next.version = 2).is_err());
+        let twin = |next: &mut Layout| {
+            next.version = last.version;
+            next.partitions[7].config = ConfigVersion(2);
+        };
+        assert!(later(&twin).is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use keys::Keys;
-pub use layout_json::{NODES_MAX, REPLICAS_MAX, check_layout, decode_layout, encode_layout};
+pub use layout_json::{NODES_MAX, REPLICAS_MAX, check_layout, check_successor, decode_layout, encode_layout};
 pub use layout_swap::{LayoutWrite, RegistryError};
 pub use node_json::{NODE_BYTES_MAX, NodeEntry};
 pub use registration::Registration;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::keys::{Fact, Keys};
-use super::layout_json::{NODES_MAX, decode_layout};
+use super::layout_json::{NODES_MAX, check_successor, decode_layout};
 use super::node_json::NodeEntry;
 use super::store::{Change, Entry, Listing, Revision};
 
@@ -160,24 +160,17 @@ impl Model {
     }
 
     fn on_layout(&mut self, entry: &Entry) {
-        if self.layout.as_ref().is_some_and(|(_, revision)| *revision == entry.revision) {
-            return;
+        let checked = decode_layout(&entry.value).and_then(|layout| match &self.layout {
+            Some((last, _)) => check_successor(last, &layout).map(|()| layout),
+            None => Ok(layout),
+        });
+        match checked {
+            Ok(layout) => {
+                self.layout = Some((Arc::new(layout), entry.revision));
+                self.layout_refused = None;
+            }
+            Err(invalid) => self.refuse_layout(entry.revision, &invalid.to_string()),
         }
-        let refused = match decode_layout(&entry.value) {
-            Ok(layout) => match &self.layout {
-                Some((last, _)) if layout.version < last.version => format!(
-                    "it went back from version {} to {}: was the registry restored from an old copy?",
-                    last.version, layout.version
-                ),
-                _ => {
-                    self.layout = Some((Arc::new(layout), entry.revision));
-                    self.layout_refused = None;
-                    return;
-                }
-            },
-            Err(invalid) => invalid.to_string(),
-        };
-        self.refuse_layout(entry.revision, &refused);
     }
 
     fn on_layout_gone(&mut self, revision: Revision) {
@@ -245,6 +238,7 @@ mod tests {
         assert_eq!(nodes(&mut model, back), [A, B]);
         // A second outage within the grace: nobody goes before its own grace is over.
         model.on_disconnect(back + GRACE / 2);
+        assert_eq!(nodes(&mut model, back + GRACE / 2), [A, B]);
         model.on_listing(&listing(10, vec![]), back + GRACE / 2);
         model.on_change(&Change::Put(node(A, 11))).unwrap();
         assert_eq!(nodes(&mut model, back + GRACE), [A, B]);

@@ -1,6 +1,7 @@
 //! The contract on a real etcd, and what can happen to an etcd only.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::Client;
@@ -8,7 +9,9 @@ use holdfast_core::ids::NodeId;
 use node::registry::etcd::{EtcdConfig, EtcdStore, EtcdTls, EtcdUser};
 use node::registry::store::{RegistryStore, Revision, StoreError};
 use node::registry::{LayoutWrite, Registry, RegistryError};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::etcd_process::{Etcd, running};
@@ -170,6 +173,66 @@ async fn a_dead_and_a_hung_member_are_left_for_a_live_one() {
         panic!()
     };
     works(&registry, &etcd, revision).await;
+}
+
+/// Passes everything on to `target`, until it is told to hold everything back. Answers its own address.
+async fn passage(target: String, hung: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let Ok(far) = TcpStream::connect(&target).await else { continue };
+            let (near_read, near_write) = near.into_split();
+            let (far_read, far_write) = far.into_split();
+            tokio::spawn(pass(near_read, far_write, hung.clone()));
+            tokio::spawn(pass(far_read, near_write, hung.clone()));
+        }
+    });
+    address
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hung: Arc<AtomicBool>) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        while hung.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_hangs_is_left_without_an_outage() {
+    let etcd = running().await;
+    let hung = Arc::new(AtomicBool::new(false));
+    let target = etcd.url().trim_start_matches("http://").to_string();
+    let endpoints = format!("http://{},{}", passage(target, hung.clone()).await, etcd.url());
+    let store: Arc<dyn RegistryStore> = Arc::new(EtcdStore::new(EtcdConfig::new(&endpoints)).unwrap());
+    let registry = registry(&store);
+    let LayoutWrite::Done(revision) = registry.create_layout(&layout(1, "a")).await.unwrap() else {
+        panic!()
+    };
+    see(&registry, "the layout", SOON, |view| view.connected && view.layout.is_some()).await;
+    let mut views = registry.view();
+    let never_away = tokio::spawn(async move {
+        loop {
+            assert!(views.borrow_and_update().connected, "a member's hanging was an outage");
+            if views.changed().await.is_err() {
+                break;
+            }
+        }
+    });
+    hung.store(true, Ordering::SeqCst);
+    // Registering asks the hung member first, and the watch is on it.
+    let registration = registry.register(A, &node("a")).unwrap();
+    let (_, took) = see(&registry, "the node", SOON, |view| view.nodes.contains_key(&A)).await;
+    println!("a hung member was left after {took:?}");
+    works(&registry, &etcd, revision).await;
+    registration.deregister().await;
+    drop(registry);
+    never_away.await.unwrap();
 }
 
 /// A CA, and what it signs for `name`: certificate and key, in PEM.

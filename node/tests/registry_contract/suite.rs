@@ -347,7 +347,9 @@ pub(crate) async fn a_bad_layout_leaves_the_last_good_one_in_force(pair: Pair) {
     created(&registry, &layout(5, "a")).await;
     see(&registry, "version 5", SOON, |view| version(view) == Some(5)).await;
     let id = NodeId(0xa);
-    for bad in ["{}".to_string(), "no JSON".into(), encode_layout(&layout(4, "a")).unwrap()] {
+    let older = encode_layout(&layout(4, "a")).unwrap();
+    let twin = encode_layout(&layout(5, "other")).unwrap();
+    for bad in ["{}".to_string(), "no JSON".into(), older, twin] {
         pair.two.put(&key, &bad, None).await.unwrap();
         // A change that comes later is seen, so the bad one was too.
         let registration = registry.register(id, &node("a")).unwrap();
