@@ -114,7 +114,8 @@ pub fn sweep(test: &str, seeds: Range<u64>, compared: u64, body: fn(u64, Trace))
     if let Some((seed, why)) = failures.iter().next() {
         let all: Vec<_> = failures.keys().collect();
         for (seed, why) in &failures {
-            println!("seed {seed}: {}", why.lines().last().unwrap_or_default());
+            let what = why.lines().skip_while(|line| !line.contains("panicked at")).nth(1);
+            println!("seed {seed}: {}", what.or(why.lines().next()).unwrap_or_default());
         }
         panic!("seeds {all:?} of {test} failed. Seed {seed} ({SEED}={seed} replays it):\n{why}");
     }
@@ -254,7 +255,7 @@ macro_rules! scenario {
         fn $name() {
             fn body(seed: u64, trace: $crate::trace::Trace) {
                 let options: $crate::WorldOptions = $options;
-                let mut world = $crate::World::new(seed, options, trace);
+                let mut world = $crate::World::new(seed, &options, trace);
                 let $world = &mut world;
                 $body
                 world.finish();

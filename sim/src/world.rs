@@ -86,7 +86,7 @@ pub struct World {
 
 impl World {
     /// A world with everything switched on.
-    pub fn new(seed: u64, options: WorldOptions, trace: Trace) -> Self {
+    pub fn new(seed: u64, options: &WorldOptions, trace: Trace) -> Self {
         assert!(options.tick <= options.latency.0, "a packet could arrive before it was sent");
         let random = Random::new(seed, "world");
         let sim = Builder::new()
@@ -116,10 +116,10 @@ impl World {
         world.trace.line(format_args!("seed {seed}: {options:?}"));
         world.add_registry();
         for number in 0..options.nodes {
-            world.add_node(number, &options);
+            world.add_node(number, options);
         }
         for number in 0..options.clients {
-            world.add_client(number, &options);
+            world.add_client(number, options);
         }
         world
     }
@@ -280,13 +280,15 @@ impl World {
 
     /// Lets time pass until a job has ended.
     pub fn wait<T>(&mut self, job: Job<T>) -> T {
+        let Job(result) = job;
         let limit = self.now() + JOB_TIME_MAX;
-        while !job.is_done() {
+        loop {
+            if let Some(value) = result.lock().take() {
+                return value;
+            }
             assert!(self.now() < limit, "a client's job did not end within {JOB_TIME_MAX:?}");
             self.step();
         }
-        let result = job.0.lock().take();
-        result.expect("it is done")
     }
 
     /// Gives a client a job and waits for its end.

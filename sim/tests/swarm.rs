@@ -16,6 +16,8 @@ use tokio::time::timeout;
 const SEEDS: u64 = 24;
 /// So many of them run twice, and their traces are compared.
 const COMPARED: u64 = 4;
+/// Each client has this many answers, at the very least.
+const SETTLED_MIN: usize = 10;
 /// The time in which faults begin.
 const FAULTS: Duration = Duration::from_secs(6);
 /// After the faults every client succeeds within this time.
@@ -43,7 +45,7 @@ fn seed(seed: u64, trace: Trace) {
         lease_ttl: ms(random.pick(&[2_000, 10_000])),
     };
     let latency = options.latency.0;
-    let mut world = World::new(seed, options, trace);
+    let mut world = World::new(seed, &options, trace);
     world.wait_whole();
     let (nodes, clients) = (world.nodes(), world.clients());
     let workload = Workload { keys: keys("key", 1 + random.index(4)), time: FAULTS, ops_max: 60 };
@@ -66,6 +68,8 @@ fn seed(seed: u64, trace: Trace) {
     }
     world.wait_whole();
     read_everywhere(&mut world, &workload.keys);
+    let (settled, wanted) = (world.history().settled(), SETTLED_MIN * clients.len());
+    assert!(settled >= wanted, "only {settled} operations had an answer: nothing was tested");
     world.finish();
 }
 

@@ -122,6 +122,7 @@ impl RegistryStore for SimRegistry {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "as Response::take calls it")]
 fn done(answer: Response) -> Option<()> {
     matches!(answer, Response::Done).then_some(())
 }
