@@ -1,5 +1,7 @@
 //! Three engines in one process, on loopback, with the real store, peers and embedded registry.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -220,6 +220,11 @@ async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
         disk.power_off_after(calls);
         tokio::time::sleep(Duration::from_secs(10)).await;
         let ended = store.failed().is_none() && store.stats().checkpoints == 2;
+        if calls % 2 == 0 {
+            // Killed only, and started: what that shows must outlive the power loss that comes next.
+            disk.kill();
+            drop(open(&disk, large()).await.unwrap());
+        }
         disk.lose_power(&mut Random(calls));
         let store = open(&disk, large()).await.unwrap();
         for key in 0..30 {
@@ -231,6 +236,23 @@ async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
         }
         calls += 1;
         assert!(calls < 1000, "the checkpoint never ends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_left_behind_is_durable_before_it_is_shown() {
+    for seed in 0..20 {
+        let disk = CrashDisk::default();
+        let store = open(&disk, large()).await.unwrap();
+        // The log's write is carried out, its sync is not.
+        disk.power_off_after(1);
+        assert!(matches!(store.apply(accept("k", ballot(1, 1))).await, Err(StoreError::Failed(_))));
+        disk.kill();
+        let store = open(&disk, large()).await.unwrap();
+        assert_holds(&store, "k", ballot(1, 1));
+        disk.lose_power(&mut Random(seed));
+        let store = open(&disk, large()).await.unwrap();
+        assert_holds(&store, "k", ballot(1, 1));
     }
 }
 

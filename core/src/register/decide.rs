@@ -79,13 +79,13 @@ pub enum Answer {
     /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. This attempt changed nothing;
     /// a failed condition of an [`Attempt::Again`] also says that no other attempt did or will.
     Refused(Code),
-    /// This leadership is over, or this node may not lead: ask the node of the given term, or take over again when it
-    /// is this one or does not answer. Our proposal may yet be completed, which the history will show: passing on the
-    /// same op id as [`Attempt::Again`] is safe.
+    /// This leadership is over, or this node may not lead, and this attempt proposed nothing: ask the node of the given
+    /// term, or take over again when it is this one or does not answer.
     NotLeader(Term),
     /// Too few replicas answered in time, and this attempt proposed nothing: it did not happen.
     Unavailable,
-    /// It was proposed and too few replicas acknowledged in time: it may have happened.
+    /// It was proposed, and too few replicas acknowledged it in time or before the leadership was over: it may have
+    /// happened, or happen yet. Passing on the same op id as [`Attempt::Again`] is safe.
     OutcomeUnknown,
 }
 

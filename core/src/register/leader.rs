@@ -363,8 +363,7 @@ impl Leader {
     pub fn on_expired(&mut self, token: Token, effects: &mut Vec<Effect>) {
         let Some(name) = self.tokens.remove(&token) else { return };
         let Some(slot) = self.slots.get_mut(&name) else { return };
-        let proposed = matches!(&slot.busy, Busy::Accepting { answer: Some((of, _)), .. } if *of == token);
-        if proposed {
+        if slot.busy.has_proposed(token) {
             // Neither success nor failure: whatever comes next on the key builds on it.
             let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) else {
                 unreachable!("it was just seen to be accepting")
@@ -390,15 +389,18 @@ impl Leader {
     }
 
     /// Stops leading and hands every request back, towards the node of `higher` (its own term, perhaps: whoever begins
-    /// again prepares a new one, which fences what this one left behind).
+    /// again prepares a new one, which fences what this one left behind). What was proposed may yet be completed by
+    /// whoever leads next.
     pub fn step_down(&mut self, higher: Term, effects: &mut Vec<Effect>) {
         self.highest = self.highest.max(higher);
         self.phase = Phase::Standby;
-        self.slots.clear();
+        let slots = core::mem::take(&mut self.slots);
         self.arrival.clear();
         self.orphans.clear();
-        for (token, _) in core::mem::take(&mut self.tokens) {
-            effects.push(Effect::Answer { token, answer: Answer::NotLeader(higher) });
+        for (token, name) in core::mem::take(&mut self.tokens) {
+            let proposed = slots.get(&name).is_some_and(|slot| slot.busy.has_proposed(token));
+            let answer = if proposed { Answer::OutcomeUnknown } else { Answer::NotLeader(higher) };
+            effects.push(Effect::Answer { token, answer });
         }
     }
 

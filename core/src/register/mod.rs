@@ -15,9 +15,6 @@ pub mod read;
 pub mod replica;
 mod slot;
 
-#[cfg(test)]
-mod leader_tests;
-
 pub use decide::{Answer, Attempt, Request};
 pub use leader::{Effect, Leader, Token};
 pub use quorum::Quorum;

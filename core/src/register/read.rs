@@ -70,7 +70,9 @@ impl<'a> QuorumRead<'a> {
         let highest = replies().map(|(_, ballot)| ballot).max();
         if let Some(highest) = highest {
             let holds = |node: NodeId| self.asked.get(&node) == Some(&Some(Some(highest)));
-            if self.quorum.is_majority(holds) {
+            // Whether a ballot of a newer config is chosen, only that config's voters can tell.
+            let may_judge = highest.term.config <= self.quorum.config();
+            if may_judge && self.quorum.is_majority(holds) {
                 let holder = replies().find(|(_, ballot)| *ballot == highest).map(|(node, _)| node);
                 return ReadStep::Chosen(highest, holder.expect("the highest ballot came from someone"));
             }

@@ -92,6 +92,11 @@ impl Busy {
     pub(super) fn accepting(held: Held, answer: Option<(Token, Answer)>) -> Self {
         Self::Accepting { held, votes: BTreeSet::new(), answer }
     }
+
+    /// Whether what is under way is the request's own record: it may have happened.
+    pub(super) fn has_proposed(&self, token: Token) -> bool {
+        matches!(self, Self::Accepting { answer: Some((of, _)), .. } if *of == token)
+    }
 }
 
 /// A request that waits for its turn on the key.

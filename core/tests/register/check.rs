@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use holdfast_core::condition::Condition;
 use holdfast_core::error::Code;
-use holdfast_core::history::{Effect, Seen};
+use holdfast_core::history::{Effect, History, Seen};
 use holdfast_core::ids::{NodeId, OpId};
 use holdfast_core::record::Record;
 use holdfast_core::register::{Answer, Attempt, Quorum, Request};
-use holdfast_core::term::{Ballot, Version};
+use holdfast_core::term::{Ballot, ConfigVersion, Version};
 
 /// Everything that was ever proposed for a key, and who ever acknowledged it. Nothing is taken out.
 #[derive(Clone, Default)]
@@ -35,18 +35,23 @@ pub struct Call {
 pub enum End {
     /// A leader's answer that says something.
     Answer(Answer),
-    /// A quorum read found this ballot.
-    Read(Ballot),
-    /// It ended without saying anything: it may have happened, now or later.
+    /// A quorum read found this ballot, and under it an object of this version.
+    Read(Ballot, Option<Version>),
+    /// It may have happened, or happen yet.
     Unknown,
 }
 
 impl End {
+    /// Whether it says anything of the key or the operation.
+    pub fn says(&self) -> bool {
+        !matches!(self, Self::Unknown | Self::Answer(Answer::Unavailable))
+    }
+
     pub fn of(answer: Answer) -> Self {
         match answer {
-            Answer::NotLeader(_) | Answer::OutcomeUnknown | Answer::Refused(Code::Overloaded) => {
-                Self::Unknown
-            }
+            Answer::OutcomeUnknown => Self::Unknown,
+            // They say the same: this attempt proposed nothing.
+            Answer::NotLeader(_) | Answer::Refused(Code::Overloaded) => Self::Answer(Answer::Unavailable),
             answer => Self::Answer(answer),
         }
     }
@@ -66,26 +71,33 @@ impl Proposals {
         self.records.get(&ballot)
     }
 
-    /// Every ballot that a majority ever accepted, lowest first.
-    pub fn chosen(&self, quorum: &Quorum) -> Vec<(Ballot, Arc<Record>)> {
-        let chosen = self.votes.iter().filter(|(_, votes)| quorum.is_majority(|node| votes.contains(&node)));
+    /// Every ballot that a majority of its own config ever accepted, lowest first.
+    pub fn chosen<'q>(&self, quorum: impl Fn(ConfigVersion) -> &'q Quorum) -> Vec<(Ballot, Arc<Record>)> {
+        let chosen = self
+            .votes
+            .iter()
+            .filter(|(ballot, votes)| quorum(ballot.term.config).is_majority(|node| votes.contains(&node)));
         chosen.map(|(ballot, _)| (*ballot, self.records[ballot].clone())).collect()
     }
 
-    /// The Paxos invariant, for lineages: what is proposed above a chosen ballot was built on it. Returns the current
-    /// record.
-    pub fn check(&self, quorum: &Quorum) -> Option<Arc<Record>> {
+    /// Checks every chosen record against every proposal. Returns the current record.
+    pub fn check<'q>(&self, quorum: impl Fn(ConfigVersion) -> &'q Quorum) -> Option<Arc<Record>> {
         let chosen = self.chosen(quorum);
         for (ballot, record) in &chosen {
             for (higher, later) in self.records.range(ballot..) {
-                assert!(
-                    is_successor(record, later),
-                    "{record:?} was chosen at {ballot:?} and is not in the lineage of {higher:?}: {later:?}"
-                );
+                check_lineage((*ballot, record), (*higher, later));
             }
         }
         chosen.last().map(|(_, record)| record.clone())
     }
+}
+
+/// The Paxos invariant, for lineages: what is proposed above a chosen ballot was built on the chosen record.
+pub fn check_lineage(chosen: (Ballot, &Record), proposed: (Ballot, &Record)) {
+    assert!(
+        chosen.0 > proposed.0 || is_successor(chosen.1, proposed.1),
+        "{chosen:?} was chosen and is not in the lineage of {proposed:?}"
+    );
 }
 
 /// Whether `later` is `earlier` itself or was built on it. Each mutation leaves its op id in the history, so the
@@ -104,158 +116,156 @@ fn is_successor(earlier: &Record, later: &Record) -> bool {
     kept && same_state && earlier.history.floor() <= later.history.floor()
 }
 
+/// An operation that took effect: its version, its id, and whether it left an object.
+type Taken = (Version, OpId, bool);
+
+/// What an answer says of the order of effects.
+enum Said {
+    Nothing,
+    /// This operation took effect.
+    Took(OpId),
+    /// The object had this version at some moment of the call.
+    Saw(Option<Version>),
+}
+
 /// Whether what the clients were told is what one copy, used by one client at a time, could have told them. The order of
 /// the effects is known: it is that of their versions in the current record's history.
-pub fn check_answers(proposals: &Proposals, quorum: &Quorum, calls: &[Call]) {
-    let current = proposals.check(quorum);
+pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
     let history = current.map(|record| record.history.clone()).unwrap_or_default();
-    let mut effects: Vec<(Version, OpId, bool)> = Vec::new();
-    for (op, effect) in history.entries() {
-        let begun = calls
-            .iter()
-            .any(|call| call.begun && call.request.as_ref().is_some_and(|r| op_of(r) == Some(*op)));
-        assert!(begun, "{op:?} was never asked for");
-        match effect {
-            Effect::Put(version) => effects.push((*version, *op, true)),
-            Effect::Deleted(version) => effects.push((*version, *op, false)),
-            Effect::Fenced => {}
-        }
-    }
-    effects.sort();
-    assert!(
-        effects.windows(2).all(|pair| pair[0].0 < pair[1].0),
-        "two effects under one version: {effects:?}"
-    );
-    let seen = |op| history.seen(op);
-    let effect_index = |op: OpId| effects.iter().position(|(_, of, _)| *of == op).map(|at| at + 1);
-
-    // Where in the order of effects each call that ended took place, as early as possible; `None`: anywhere.
+    let effects = effects_of(&history, calls);
+    // How many effects had taken place when a call did, as few as possible.
     let mut places: BTreeMap<usize, usize> = BTreeMap::new();
     let mut order: Vec<usize> = (0..calls.len()).filter(|at| calls[*at].end.is_some()).collect();
     order.sort_by_key(|at| calls[*at].after.len());
     for at in order {
         let call = &calls[at];
-        let op = call.request.as_ref().and_then(op_of);
         let lowest = call.after.iter().filter_map(|before| places.get(before)).copied().max().unwrap_or(0);
-        let wanted: Option<Option<Version>> = match call.end.as_ref().expect("only ended calls are in order")
-        {
-            End::Unknown => continue,
-            End::Read(ballot) if *ballot == Ballot::ZERO => Some(None),
-            End::Read(ballot) => Some(proposals.record(*ballot).expect("it was read").object_version()),
-            End::Answer(answer) => match answer {
-                Answer::Put { version, .. } => {
-                    let op = op.expect("a put has an op id");
-                    assert_eq!(seen(op), Seen::Known(Effect::Put(*version)), "the answer of {call:?}");
-                    None
-                }
-                Answer::Deleted(true) => {
-                    let effect = seen(op.expect("a delete has an op id"));
-                    assert!(matches!(effect, Seen::Known(Effect::Deleted(_))), "{effect:?} for {call:?}");
-                    None
-                }
-                Answer::Committed(version) => {
-                    let effect = seen(op.expect("it was asked about an op id"));
-                    let same = matches!(effect, Seen::Known(Effect::Put(of) | Effect::Deleted(of)) if of == *version);
-                    assert!(same, "{effect:?} for {call:?}");
-                    None
-                }
-                Answer::Fenced => {
-                    assert_eq!(
-                        seen(op.expect("an op id")),
-                        Seen::Known(Effect::Fenced),
-                        "the answer of {call:?}"
-                    );
-                    continue;
-                }
-                Answer::Deleted(false) => {
-                    check_refused(calls, at, &history);
-                    Some(None)
-                }
-                Answer::Refused(Code::ConditionFailed(version)) => {
-                    let holds = call.request.as_ref().is_some_and(|r| condition_of(r).holds(*version));
-                    assert!(!holds, "refused though the condition holds: {call:?}");
-                    check_refused(calls, at, &history);
-                    Some(*version)
-                }
-                Answer::Refused(Code::StaleOpId(op)) => {
-                    assert!(
-                        !matches!(seen(*op), Seen::Known(Effect::Put(_) | Effect::Deleted(_))),
-                        "{call:?}"
-                    );
-                    continue;
-                }
-                Answer::Unavailable => {
-                    let op = op.filter(|op| only_attempt(calls, at, *op));
-                    assert!(op.is_none_or(|op| seen(op) == Seen::Never), "it happened: {call:?}");
-                    continue;
-                }
-                Answer::Chosen(found) => Some(found.as_ref().and_then(|(_, record)| record.object_version())),
-                other => panic!("no leader answers {other:?} here"),
-            },
-        };
         let version_at = |place: usize| match place.checked_sub(1).map(|at| effects[at]) {
             Some((version, _, true)) => Some(version),
             Some((_, _, false)) | None => None,
         };
-        let place = match wanted {
+        let place = match said(calls, at, &history) {
+            Said::Nothing => continue,
             // An earlier attempt may have brought it about: what came before all attempts is checked below.
-            None => effect_index(op.expect("it has an effect")),
-            Some(version) => (lowest..=effects.len()).find(|place| version_at(*place) == version),
+            Said::Took(op) => effects.iter().position(|(_, of, _)| *of == op).map(|at| at + 1),
+            Said::Saw(version) => (lowest..=effects.len()).find(|place| version_at(*place) == version),
         };
         let Some(place) = place else {
             panic!("{call:?} saw what was over before it began; effects {effects:?}, calls {calls:#?}")
         };
         places.insert(at, place);
     }
-    // No effect before its operation was first asked for.
+    check_order(&effects, calls, &places);
+    check_reads(calls);
+}
+
+fn effects_of(history: &History, calls: &[Call]) -> Vec<Taken> {
+    let mut effects = Vec::new();
+    for (op, effect) in history.entries() {
+        let asked = |call: &Call| call.begun && call.request.as_ref().and_then(op_of) == Some(*op);
+        assert!(calls.iter().any(asked), "{op:?} was never asked for");
+        match effect {
+            Effect::Put(version) => effects.push((*version, *op, true)),
+            Effect::Deleted(version) => effects.push((*version, *op, false)),
+            Effect::Fenced => {}
+        }
+    }
+    effects.sort_unstable();
+    let rising = effects.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(rising, "two effects under one version: {effects:?}");
+    effects
+}
+
+/// Checks what a call's end says of its operation, and returns what it says of the order.
+fn said(calls: &[Call], at: usize, history: &History) -> Said {
+    let call = &calls[at];
+    let answer = match call.end.as_ref().expect("only ended calls are asked") {
+        End::Unknown => return Said::Nothing,
+        End::Read(_, version) => return Said::Saw(*version),
+        End::Answer(answer) => answer,
+    };
+    let op = call.request.as_ref().and_then(op_of);
+    let effect = op.map_or(Seen::Never, |op| history.seen(op));
+    let took = |so: bool| {
+        assert!(so, "{effect:?} is what became of {call:?}");
+        Said::Took(op.expect("it has an effect"))
+    };
+    match answer {
+        Answer::Put { version, .. } => took(effect == Seen::Known(Effect::Put(*version))),
+        Answer::Deleted(true) => took(matches!(effect, Seen::Known(Effect::Deleted(_)))),
+        Answer::Committed(version) => {
+            took(matches!(effect, Seen::Known(Effect::Put(of) | Effect::Deleted(of)) if of == *version))
+        }
+        Answer::Fenced | Answer::Refused(Code::Fenced) => {
+            assert_eq!(effect, Seen::Known(Effect::Fenced), "{call:?}");
+            Said::Nothing
+        }
+        Answer::Deleted(false) => {
+            check_refused(calls, at, history);
+            Said::Saw(None)
+        }
+        Answer::Refused(Code::ConditionFailed(version)) => {
+            let holds = call.request.as_ref().is_some_and(|request| condition_of(request).holds(*version));
+            assert!(!holds, "refused though the condition holds: {call:?}");
+            check_refused(calls, at, history);
+            Said::Saw(*version)
+        }
+        Answer::Unavailable => {
+            check_refused(calls, at, history);
+            Said::Nothing
+        }
+        Answer::Chosen(found) => Said::Saw(found.as_ref().and_then(|(_, record)| record.object_version())),
+        other => panic!("nothing here is answered {other:?}"),
+    }
+}
+
+/// No effect before its operation was first asked for.
+fn check_order(effects: &[Taken], calls: &[Call], places: &BTreeMap<usize, usize>) {
     for (index, (_, op, _)) in effects.iter().enumerate() {
-        let mut attempts = calls
-            .iter()
-            .filter(|call| call.begun && call.request.as_ref().is_some_and(|r| writes(r) == Some(*op)));
+        let of_op = |call: &&Call| call.begun && call.request.as_ref().and_then(writes) == Some(*op);
+        let mut attempts = calls.iter().filter(of_op);
         let first = attempts.next().expect("it was asked for").after.clone();
         let before_all = attempts.fold(first, |all, call| all.intersection(&call.after).copied().collect());
         for before in before_all {
             let early = places.get(&before).is_none_or(|place| *place < index + 1);
-            assert!(
-                early,
-                "{op:?} came into effect before it was asked for, seen by {:?}: {calls:#?}",
-                calls[before]
-            );
+            assert!(early, "{op:?} had an effect before it was asked for: {:?} in {calls:#?}", calls[before]);
         }
     }
-    check_reads(calls);
 }
 
 /// Quorum reads, one after the other, never go back, also where the object is the same.
 fn check_reads(calls: &[Call]) {
     for call in calls {
-        let Some(End::Read(ballot)) = &call.end else { continue };
+        let Some(End::Read(ballot, _)) = &call.end else { continue };
         for before in &call.after {
-            if let Some(End::Read(earlier)) = &calls[*before].end {
+            if let Some(End::Read(earlier, _)) = &calls[*before].end {
                 assert!(earlier <= ballot, "a read went back from {earlier:?} to {ballot:?}");
             }
         }
     }
 }
 
-/// A refusal stays true: the operation has no effect, now or later.
-fn check_refused(calls: &[Call], at: usize, history: &holdfast_core::history::History) {
+/// A refusal stays true: the operation has no effect, now or later. Nor has one that was unavailable at every attempt.
+fn check_refused(calls: &[Call], at: usize, history: &History) {
     let (op, attempt) = match calls[at].request.as_ref() {
         Some(Request::Put { op, attempt, .. } | Request::Delete { op, attempt, .. }) => (*op, *attempt),
-        other => panic!("{other:?} cannot be refused"),
+        _ => return,
     };
-    if attempt == Attempt::Again || only_attempt(calls, at, op) {
-        let effect = history.seen(op);
-        let without = matches!(effect, Seen::Never | Seen::Known(Effect::Fenced));
-        assert!(without, "refused, and it took effect: {effect:?}, {:?}", calls[at]);
-    }
+    let unavailable = |call: &Call| call.end == Some(End::Answer(Answer::Unavailable));
+    let mut others = attempts_besides(calls, at, op);
+    let holds = if unavailable(&calls[at]) {
+        others.all(unavailable)
+    } else {
+        attempt == Attempt::Again || others.next().is_none()
+    };
+    let effect = history.seen(op);
+    let without = matches!(effect, Seen::Never | Seen::Known(Effect::Fenced));
+    assert!(!holds || without, "it took effect: {effect:?}, {:?}", calls[at]);
 }
 
-fn only_attempt(calls: &[Call], at: usize, op: OpId) -> bool {
-    calls
-        .iter()
-        .enumerate()
-        .all(|(other, call)| other == at || !call.begun || call.request.as_ref().and_then(writes) != Some(op))
+fn attempts_besides(calls: &[Call], at: usize, op: OpId) -> impl Iterator<Item = &Call> {
+    let others = calls.iter().enumerate().filter(move |(other, call)| *other != at && call.begun);
+    others.map(|(_, call)| call).filter(move |call| call.request.as_ref().and_then(writes) == Some(op))
 }
 
 /// The operation that a request may carry out.

@@ -55,10 +55,12 @@ impl Inner {
             return;
         };
         let before = self.view();
-        if before.as_ref().is_some_and(|before| before.layout.version > layout.version) {
-            tracing::error!(
-                "the registry holds an older layout than this node: was it restored from a backup?"
-            );
+        // The registry's view checks this too, but knows only what it saw since the start.
+        if let Some(before) = &before
+            && before.layout != layout
+            && let Err(error) = check_successor(&before.layout, &layout)
+        {
+            tracing::error!(%error, "the registry's layout cannot follow the stored one: was it restored from a backup?");
             return;
         }
         // Nodes that are not registered now keep their last known address: they may be back any moment.
@@ -171,11 +173,17 @@ async fn bootstrap(inner: Weak<Inner>) {
         };
         match inner.registry.create_layout(&layout).await {
             Ok(LayoutWrite::Done(_)) => {
-                tracing::info!(version = layout.version, nodes = layout.nodes.len(), "layout written to the registry");
+                tracing::info!(
+                    version = layout.version,
+                    nodes = layout.nodes.len(),
+                    "layout written to the registry"
+                );
             }
             // Another node was quicker: its layout arrives through the view.
             Ok(LayoutWrite::Conflict(_)) => {}
-            Err(error) => tracing::warn!(%error, "the layout could not be written to the registry; trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "the layout could not be written to the registry; trying again");
+            }
         }
     }
 }

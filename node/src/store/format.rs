@@ -24,9 +24,9 @@ use super::memtable::Entry;
 /// The newest format of stored records, and of the data folder as a whole.
 pub const FORMAT: u32 = 1;
 
-/// Bodies up to this are kept inside the head's value: one look-up instead of two. Measured: see
-/// `docs/decisions/0002-write-ahead-log.md`.
-pub const BODY_INSIDE_BYTES_MAX: usize = 4096;
+/// Bodies up to this are kept inside the head's value: one look-up instead of two. Above, listing and looking at heads
+/// would pay for it. Measured: `docs/decisions/0002-write-ahead-log.md`.
+pub const BODY_INSIDE_BYTES_MAX: usize = 512;
 
 const CHECKSUM_AT: usize = 1;
 const BALLOT_AT: usize = 9;

@@ -92,7 +92,7 @@ fn records() -> impl Strategy<Value = Record> {
     let history = (prop::collection::vec((any::<u128>().prop_map(OpId), effect), 0..20), any::<u128>())
         .prop_map(|(entries, floor)| History::from_parts(entries, OpId(floor)));
     let metadata: BTreeMap<String, String> = [("name".to_owned(), "value".to_owned())].into();
-    let object = (prop_oneof![0..64usize, 4000..4200usize, 9000..9001usize], any::<u8>(), any::<u64>())
+    let object = (prop_oneof![0..64usize, 500..530usize, 9000..9001usize], any::<u8>(), any::<u64>())
         .prop_map(move |(size, fill, modified_unix_ms)| {
             let body = Bytes::from(vec![fill; size]);
             State::Object(Object {

@@ -78,7 +78,7 @@ impl StoreOptions {
         Self {
             cluster: cluster.into(),
             fsync: true,
-            cache_bytes: 32 << 20,
+            cache_bytes: 16 << 20,
             checkpoint_log_bytes: 16 << 20,
             checkpoint_quiet: Duration::from_secs(5),
         }

@@ -1,1 +1,0 @@
-//! Step tests of the leader.

@@ -1,0 +1,278 @@
+//! A real client on a simulated host, whose operations are written down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast::{
+    Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Error, GetOptions, ListOptions,
+    OpId, Outcome, PutOptions, Version,
+};
+use parking_lot::Mutex;
+
+use crate::ambient::SimAmbient;
+use crate::history::{Action, History, OpNumber, Seen};
+use crate::hooks;
+use crate::net::SimNet;
+use crate::random::Random;
+use crate::registry::{self, SimRegistry};
+use crate::trace::Trace;
+
+/// The bucket of all simulated objects.
+pub const BUCKET: &str = "sim";
+
+/// One client. Clones are the same client.
+#[derive(Clone)]
+pub struct SimClient {
+    name: Arc<str>,
+    client: Client,
+    net: SimNet,
+    random: Random,
+    history: History,
+    trace: Trace,
+    puts: Arc<Mutex<u64>>,
+}
+
+/// What a client is made of.
+#[derive(Clone)]
+pub(crate) struct ClientPlace {
+    pub(crate) name: String,
+    pub(crate) net: SimNet,
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) random: Random,
+    pub(crate) clock_ahead: Duration,
+    pub(crate) history: History,
+    pub(crate) trace: Trace,
+}
+
+impl SimClient {
+    /// On the current host's runtime.
+    pub(crate) fn new(place: ClientPlace) -> Self {
+        let ClientPlace { name, net, endpoints, random, clock_ahead, history, trace } = place;
+        let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
+        options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock_ahead));
+        let client = Client::new(options).expect("the endpoints are of simulated nodes");
+        Self { name: name.into(), client, net, random, history, trace, puts: Arc::default() }
+    }
+
+    /// Its host's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The real client, for what is not written down.
+    pub fn raw(&self) -> &Client {
+        &self.client
+    }
+
+    /// A stream of choices for a part of this client's work.
+    pub fn random(&self, part: &str) -> Random {
+        self.random.fork(part)
+    }
+
+    /// The same client, but it knows one node only, and learns of no other.
+    ///
+    /// A new one each time: nothing that it has learnt is kept.
+    pub fn only(&self, node: &str) -> Client {
+        let endpoint = format!("http://{node}:{}", crate::cluster_node::CLIENT_PORT);
+        let mut options = ClientOptions::with_connect([endpoint], Arc::new(self.net.clone()));
+        options.ambient = Arc::new(SimAmbient::new(self.random.fork(node), Duration::ZERO));
+        Client::new(options).expect("the endpoint is of a simulated node")
+    }
+
+    /// Writes a body that no other operation writes; `filler` more bytes follow its text.
+    pub async fn put(&self, key: &str, condition: Condition, filler: usize) -> Result<Version, Error> {
+        let (op, text) = self.begin_put(key, condition);
+        let result = self.send_put(key, &text, condition, filler, None).await;
+        self.end_put(op, &result);
+        result
+    }
+
+    /// As [`Self::put`]; when the outcome is unknown, asks for it until it is known or `patience` is over.
+    pub async fn put_settled(
+        &self,
+        key: &str,
+        condition: Condition,
+        filler: usize,
+        patience: Duration,
+    ) -> Result<Version, Error> {
+        let (op, text) = self.begin_put(key, condition);
+        let result = self.send_put(key, &text, condition, filler, None).await;
+        if let Err(error) = &result
+            && let (Code::OutcomeUnknown, Some(op_id)) = (error.code(), error.op_id())
+            && let Some(outcome) = self.outcome(key, op_id, patience).await
+        {
+            return match outcome {
+                Some(version) => {
+                    self.history.end(op, Seen::Wrote(version));
+                    Ok(version)
+                }
+                None => {
+                    self.history.end(op, Seen::Nothing);
+                    result
+                }
+            };
+        }
+        self.end_put(op, &result);
+        result
+    }
+
+    fn begin_put(&self, key: &str, condition: Condition) -> (OpNumber, String) {
+        let number = {
+            let mut puts = self.puts.lock();
+            *puts += 1;
+            *puts
+        };
+        let text = format!("{}:{number}", self.name);
+        (self.history.begin(&self.name, key, Action::Put(text.clone(), condition)), text)
+    }
+
+    async fn send_put(
+        &self,
+        key: &str,
+        text: &str,
+        condition: Condition,
+        filler: usize,
+        op_id: Option<OpId>,
+    ) -> Result<Version, Error> {
+        let mut body = format!("{text}|").into_bytes();
+        body.resize(body.len() + filler, b'.');
+        let options = PutOptions { condition, op_id, ..PutOptions::default() };
+        Ok(self.client.put(BUCKET, key, body, options).await?.version)
+    }
+
+    fn end_put(&self, op: OpNumber, result: &Result<Version, Error>) {
+        let seen = match result {
+            Ok(version) => Seen::Wrote(*version),
+            Err(error) => self.refused(error),
+        };
+        self.history.end(op, seen);
+    }
+
+    /// `Some(None)`: it never happened and never will. `None`: nobody told.
+    async fn outcome(&self, key: &str, op_id: OpId, patience: Duration) -> Option<Option<Version>> {
+        let asked = async {
+            loop {
+                match self.client.outcome(BUCKET, key, op_id).await {
+                    Ok(Outcome::Committed(version)) => return Some(Some(version)),
+                    Ok(Outcome::Fenced) => return Some(None),
+                    Ok(Outcome::Unknown) => return None,
+                    Err(error) => self.note(&error),
+                }
+            }
+        };
+        tokio::time::timeout(patience, asked).await.unwrap_or(None)
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, key: &str, condition: Condition) -> Result<bool, Error> {
+        let op = self.history.begin(&self.name, key, Action::Delete(condition));
+        let options = DeleteOptions { condition, ..DeleteOptions::default() };
+        let result = self.client.delete(BUCKET, key, options).await;
+        let seen = match &result {
+            Ok(deleted) => Seen::Deleted(*deleted),
+            Err(error) => self.refused(error),
+        };
+        self.history.end(op, seen);
+        result
+    }
+
+    /// Reads: the version and the text in front of the body.
+    pub async fn get(&self, key: &str) -> Result<Option<(Version, String)>, Error> {
+        self.get_through(&self.client, key).await
+    }
+
+    /// Reads through a client of its own choice, such as [`Self::only`].
+    pub async fn get_through(&self, client: &Client, key: &str) -> Result<Option<(Version, String)>, Error> {
+        let op = self.history.begin(&self.name, key, Action::Read);
+        match client.get(BUCKET, key, GetOptions::default()).await {
+            Ok(object) => {
+                let text = String::from_utf8_lossy(&object.body);
+                let text = text.split('|').next().unwrap_or_default().to_owned();
+                self.history.end(op, Seen::Found(object.info.version, Some(text.clone())));
+                Ok(Some((object.info.version, text)))
+            }
+            Err(error) if error.is_not_found() => {
+                self.history.end(op, Seen::Absent);
+                Ok(None)
+            }
+            Err(error) => {
+                self.note(&error);
+                self.history.end(op, Seen::Unknown);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads a head: the version.
+    pub async fn head(&self, key: &str) -> Result<Option<Version>, Error> {
+        let op = self.history.begin(&self.name, key, Action::Read);
+        match self.client.head(BUCKET, key).await {
+            Ok(head) => {
+                self.history.end(op, Seen::Found(head.info.version, None));
+                Ok(Some(head.info.version))
+            }
+            Err(error) if error.is_not_found() => {
+                self.history.end(op, Seen::Absent);
+                Ok(None)
+            }
+            Err(error) => {
+                self.note(&error);
+                self.history.end(op, Seen::Unknown);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lists everything with a prefix. `keys`: those under it that may exist; each counts as read by this listing.
+    pub async fn list(&self, prefix: &str, keys: &[String]) -> Result<BTreeMap<String, Version>, Error> {
+        let began = hooks::now();
+        let options = ListOptions { prefix: prefix.to_owned(), page_size: 5, ..ListOptions::default() };
+        let mut lister = self.client.list(BUCKET, options)?;
+        let mut found = BTreeMap::new();
+        let mut last = String::new();
+        while let Some(page) = lister.next_page().await.inspect_err(|error| self.note(error))? {
+            for object in page.objects {
+                assert!(object.key > last, "a listing is not in order: {} after {last}", object.key);
+                last.clone_from(&object.key);
+                found.insert(object.key, object.version);
+            }
+        }
+        for key in keys.iter().filter(|key| key.starts_with(prefix)) {
+            let seen = found.get(key).map_or(Seen::Absent, |version| Seen::Found(*version, None));
+            self.history.add_read(&self.name, key, began, seen);
+        }
+        let stranger = found.keys().find(|key| !keys.contains(key));
+        assert!(stranger.is_none(), "a listing shows {stranger:?}, which nobody wrote");
+        Ok(found)
+    }
+
+    /// The fake registry, over this client's network.
+    pub fn registry(&self) -> SimRegistry {
+        SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT))
+    }
+
+    /// How the cluster does, as `node` sees it.
+    pub async fn status_of(&self, node: &str) -> Result<ClusterStatus, Error> {
+        self.only(node).cluster_status().await
+    }
+
+    /// What a mutation's refusal means for the history.
+    fn refused(&self, error: &Error) -> Seen {
+        match error.code() {
+            Code::ConditionFailed(version) => Seen::ConditionFailed(*version),
+            Code::OutcomeUnknown => {
+                self.note(error);
+                Seen::Unknown
+            }
+            _ => {
+                self.note(error);
+                Seen::Nothing
+            }
+        }
+    }
+
+    fn note(&self, error: &Error) {
+        self.trace.line(format_args!("client: {} is told {}: {error}", self.name, error.code().name()));
+    }
+}

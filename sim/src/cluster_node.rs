@@ -1,0 +1,98 @@
+//! A real node on a simulated host: `node::serve`, given this world instead of the machine's.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::config::{LogFormat, RegistrySettings, Settings};
+use node::env::{Blocking, Env};
+use node::serve::serve;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::ambient::SimAmbient;
+use crate::disk::SimDisk;
+use crate::net::SimNet;
+use crate::random::Random;
+use crate::registry::{self, SimRegistry};
+use crate::trace::Trace;
+
+/// The port for clients.
+pub const CLIENT_PORT: u16 = 7070;
+/// The port for other nodes.
+pub const PEER_PORT: u16 = 7071;
+
+/// One node's place in the world. It outlives the node's processes.
+#[derive(Clone)]
+pub(crate) struct NodePlace {
+    pub(crate) name: String,
+    pub(crate) disk: SimDisk,
+    pub(crate) net: SimNet,
+    pub(crate) random: Random,
+    pub(crate) clock_ahead: Duration,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) trace: Trace,
+    pub(crate) process: Arc<Mutex<Process>>,
+}
+
+/// The node's process.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    /// How many there were.
+    pub(crate) starts: u64,
+    /// Asks the running one to stop.
+    pub(crate) stop: CancellationToken,
+    /// It ended by itself; the error if it was one.
+    pub(crate) ended: Option<Result<(), String>>,
+}
+
+/// The settings of a simulated node.
+pub(crate) fn settings(nodes: usize, zone: &str, lease_ttl: Duration) -> Settings {
+    let count = u16::try_from(nodes).expect("few nodes");
+    Settings {
+        data_dir: PathBuf::new(),
+        cluster: "sim".to_owned(),
+        client_listen: format!("0.0.0.0:{CLIENT_PORT}"),
+        peer_listen: format!("0.0.0.0:{PEER_PORT}"),
+        client_advertise: None,
+        peer_advertise: None,
+        zone: Some(zone.to_owned()),
+        capacity: Some(1 << 30),
+        // Not looked at: the world brings its own registry.
+        registry: RegistrySettings::Alone,
+        replication: u8::try_from(nodes.min(3)).expect("at most three"),
+        bootstrap_nodes: count,
+        lease_ttl,
+        fsync: true,
+        stop_grace: Duration::from_secs(5),
+        log_format: LogFormat::Text,
+        log: String::new(),
+        worker_threads: None,
+    }
+}
+
+impl NodePlace {
+    /// One process of the node, on the current host. Never returns: the world ends a process that has ended itself, so
+    /// that its connections close.
+    pub(crate) async fn run(self) -> turmoil::Result {
+        let (start, stop) = {
+            let mut process = self.process.lock();
+            process.starts += 1;
+            process.ended = None;
+            process.stop = CancellationToken::new();
+            (process.starts, process.stop.clone())
+        };
+        let random = self.random.fork(&format!("process {start}"));
+        let env = Env {
+            net: Arc::new(self.net.clone()),
+            disk: self.disk.attach(),
+            ambient: Arc::new(SimAmbient::new(random, self.clock_ahead)),
+            blocking: Blocking::InPlace,
+        };
+        let registry = SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT));
+        let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;
+        self.trace.line(format_args!("{}: the process ends: {served:?}", self.name));
+        self.process.lock().ended = Some(served.map_err(|error| error.to_string()));
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,72 @@
+//! Names of files: those whose folder was synced, and those that are found.
+
+use std::collections::BTreeMap;
+
+/// Names that change together: a rename is one change of two names.
+pub(super) type NameChange = Vec<(String, Option<usize>)>;
+
+/// Names and what they stand for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    now: BTreeMap<String, usize>,
+    synced: BTreeMap<String, usize>,
+    unsynced: Vec<NameChange>,
+}
+
+impl Names {
+    pub(super) fn now(&self) -> &BTreeMap<String, usize> {
+        &self.now
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<usize> {
+        self.now.get(path).copied()
+    }
+
+    pub(super) fn list(&self, folder: &str) -> Vec<String> {
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let names = self.now.keys().filter_map(|name| name.strip_prefix(&prefix));
+        names.filter(|name| !name.contains('/')).map(str::to_owned).collect()
+    }
+
+    pub(super) fn change(&mut self, change: NameChange) {
+        apply(&mut self.now, &change);
+        self.unsynced.push(change);
+    }
+
+    pub(super) fn sync(&mut self, folder: &str) {
+        let touches = |change: &NameChange| change.iter().any(|(name, _)| parent(name) == folder);
+        let (synced, rest) = std::mem::take(&mut self.unsynced).into_iter().partition(touches);
+        self.unsynced = rest;
+        let synced: Vec<NameChange> = synced;
+        for change in &synced {
+            apply(&mut self.synced, change);
+        }
+    }
+
+    /// Of the unsynced changes those survive that `keeps` chooses. Says how many did not.
+    pub(super) fn lose_power(&mut self, mut keeps: impl FnMut() -> bool) -> usize {
+        let mut lost = 0;
+        for change in std::mem::take(&mut self.unsynced) {
+            if keeps() {
+                apply(&mut self.synced, &change);
+            } else {
+                lost += 1;
+            }
+        }
+        self.now.clone_from(&self.synced);
+        lost
+    }
+}
+
+fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+fn apply(names: &mut BTreeMap<String, usize>, change: &NameChange) {
+    for (name, at) in change {
+        match at {
+            Some(at) => names.insert(name.clone(), *at),
+            None => names.remove(name),
+        };
+    }
+}

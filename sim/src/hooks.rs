@@ -1,0 +1,108 @@
+//! Time and randomness of the operating system, replaced on the simulator's thread.
+//!
+//! Product code asks `node::env` for both. Its dependencies do not: the standard library's hash maps, hyper's `date`
+//! header, tokio's clock. They all end at two functions of the C library, which this file overrides by symbol: on a thread
+//! that has [`enter`]ed, they answer from the seed and from simulated time; on every other thread, from the kernel.
+//!
+//! Keys of hash maps are made once per thread, so each simulation needs a fresh thread.
+
+#![allow(
+    unsafe_code,
+    reason = "overriding C functions: the memory they are given is described by their contract"
+)]
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_long, c_uint, c_void};
+use std::hint::black_box;
+use std::time::Duration;
+
+use crate::random::Random;
+
+/// Where simulated wall time begins: 2026-01-01, in Unix seconds.
+pub const EPOCH_UNIX_S: u64 = 1_767_225_600;
+/// Where the simulated monotonic clock begins. Not zero: programs may subtract from it.
+const MONOTONIC_START_S: u64 = 1_000_000;
+
+#[derive(Clone, Copy)]
+struct Hooked {
+    random: Random,
+    now: Duration,
+    draws: u64,
+}
+
+thread_local! {
+    static HOOKED: Cell<Option<Hooked>> = const { Cell::new(None) };
+}
+
+/// From here on this thread's time and randomness are simulated.
+pub fn enter(seed: u64) {
+    // Taken by address, so that the linker keeps the overrides.
+    black_box(getrandom as *const ());
+    black_box(clock_gettime as *const ());
+    let random = Random::new(seed, "operating system");
+    HOOKED.set(Some(Hooked { random, now: Duration::ZERO, draws: 0 }));
+}
+
+/// Sets the time since the simulation's start.
+pub fn set_now(now: Duration) {
+    if let Some(hooked) = HOOKED.get() {
+        HOOKED.set(Some(Hooked { now, ..hooked }));
+    }
+}
+
+/// How often randomness was asked of the operating system on this thread.
+pub fn draws() -> u64 {
+    HOOKED.get().map_or(0, |hooked| hooked.draws)
+}
+
+/// The time since the simulation's start: to the millisecond on a host, to the step elsewhere.
+pub fn now() -> Duration {
+    let coarse = HOOKED.get().map_or(Duration::ZERO, |hooked| hooked.now);
+    if turmoil::in_simulation() { turmoil::sim_elapsed().unwrap_or(coarse) } else { coarse }
+}
+
+/// Overrides the C library's `getrandom`.
+///
+/// # Safety
+///
+/// As `getrandom(2)`: `buffer` must be valid for writes of `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize {
+    // A thread that is being torn down has no hooks any more.
+    let hooked = HOOKED.try_with(Cell::get).unwrap_or(None);
+    let Some(mut hooked) = hooked else {
+        // SAFETY: the caller's promise is passed on.
+        let written: c_long = unsafe { libc::syscall(libc::SYS_getrandom, buffer, len, flags) };
+        return isize::try_from(written).unwrap_or(-1);
+    };
+    if len > 0 {
+        // SAFETY: the caller promises `len` writable bytes.
+        hooked.random.fill(unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) });
+    }
+    hooked.draws += 1;
+    HOOKED.set(Some(hooked));
+    isize::try_from(len).unwrap_or(isize::MAX)
+}
+
+/// Overrides the C library's `clock_gettime`.
+///
+/// # Safety
+///
+/// As `clock_gettime(3)`: `time` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+    let hooked = HOOKED.try_with(Cell::get).unwrap_or(None);
+    let Some(hooked) = hooked else {
+        // SAFETY: the caller's promise is passed on.
+        let result: c_long = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
+        return c_int::try_from(result).unwrap_or(-1);
+    };
+    let wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
+    let start = Duration::from_secs(if wall { EPOCH_UNIX_S } else { MONOTONIC_START_S });
+    let now = start + hooked.now;
+    let seconds = libc::time_t::try_from(now.as_secs()).unwrap_or(libc::time_t::MAX);
+    let value = libc::timespec { tv_sec: seconds, tv_nsec: c_long::from(now.subsec_nanos().cast_signed()) };
+    // SAFETY: the caller promises a writable `timespec`.
+    unsafe { time.write(value) };
+    0
+}

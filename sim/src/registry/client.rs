@@ -1,0 +1,128 @@
+//! The node's side of the fake registry.
+
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _, stream};
+use node::env::BoxIo;
+use node::registry::RegistryStore;
+use node::registry::store::{Entry, LeaseId, Listing, Revision, StoreError, Swap, Watch};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::server::codec;
+use super::wire::{Request, Response, millis};
+use crate::net::SimNet;
+
+/// The fake registry as a node's backend. Each call is tried once, over a connection of its own.
+#[derive(Clone, Debug)]
+pub struct SimRegistry {
+    net: SimNet,
+    /// `host:port`.
+    address: String,
+}
+
+impl SimRegistry {
+    /// Reached over `net` at `address` (`host:port`).
+    pub fn new(net: SimNet, address: String) -> Self {
+        Self { net, address }
+    }
+
+    async fn open(&self, request: &Request) -> io::Result<Framed<BoxIo, LengthDelimitedCodec>> {
+        let io = node::env::Net::connect(&self.net, self.address.clone()).await?;
+        let mut frames = Framed::new(io, codec());
+        frames.send(Bytes::from(serde_json::to_vec(request).map_err(io::Error::other)?)).await?;
+        Ok(frames)
+    }
+
+    async fn call(&self, request: Request) -> Result<Response, StoreError> {
+        let mut frames = self.open(&request).await.map_err(unreachable)?;
+        receive(&mut frames).await
+    }
+}
+
+async fn receive(frames: &mut Framed<BoxIo, LengthDelimitedCodec>) -> Result<Response, StoreError> {
+    let frame = frames.next().await.ok_or(StoreError::Unreachable("the connection ended".to_owned()))?;
+    serde_json::from_slice(&frame.map_err(unreachable)?)
+        .map_err(|error| StoreError::Unreachable(error.to_string()))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as map_err calls it")]
+fn unreachable(error: io::Error) -> StoreError {
+    StoreError::Unreachable(error.to_string())
+}
+
+#[async_trait]
+impl RegistryStore for SimRegistry {
+    fn describe(&self) -> String {
+        format!("the fake registry at {}", self.address)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.call(Request::List { prefix: prefix.to_owned() }).await?.take(Response::listing)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let answer = self.call(Request::Get { key: key.to_owned() }).await?;
+        answer.take(|answer| match answer {
+            Response::Entry(entry) => Some(entry.map(Entry::from)),
+            _ => None,
+        })
+    }
+
+    async fn put(&self, key: &str, value: &str, lease: Option<LeaseId>) -> Result<Revision, StoreError> {
+        let lease = lease.map(|lease| lease.0);
+        let request = Request::Put { key: key.to_owned(), value: value.to_owned(), lease };
+        let answer = self.call(request).await?;
+        answer.take(|answer| match answer {
+            Response::Revision(revision) => Some(Revision(revision)),
+            _ => None,
+        })
+    }
+
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        expected: Option<Revision>,
+        value: &str,
+    ) -> Result<Swap, StoreError> {
+        let expected = expected.map(|revision| revision.0);
+        let request = Request::Swap { key: key.to_owned(), expected, value: value.to_owned() };
+        self.call(request).await?.take(Response::swap)
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError> {
+        let request = Request::Watch { prefix: prefix.to_owned(), from: from.0 };
+        let frames = self.open(&request).await.map_err(unreachable)?;
+        let batches = stream::unfold(Some(frames), |frames| async move {
+            let mut frames = frames?;
+            match receive(&mut frames).await.and_then(|answer| answer.take(Response::changes)) {
+                Ok(changes) => Some((Ok(changes), Some(frames))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Ok(Box::pin(batches))
+    }
+
+    async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        let answer = self.call(Request::Grant { ttl_ms: millis(ttl) }).await?;
+        answer.take(|answer| match answer {
+            Response::Lease(lease) => Some(LeaseId(lease)),
+            _ => None,
+        })
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.call(Request::KeepAlive { lease: lease.0 }).await?.take(done)
+    }
+
+    async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.call(Request::Revoke { lease: lease.0 }).await?.take(done)
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as Response::take calls it")]
+fn done(answer: Response) -> Option<()> {
+    matches!(answer, Response::Done).then_some(())
+}
