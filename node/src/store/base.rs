@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_core::ids::{NodeId, Partition};
-use holdfast_core::term::Term;
+use holdfast_core::record::Record;
+use holdfast_core::term::{Ballot, Term};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
 use redb::{StorageError, TableDefinition, TableError};
 
@@ -18,6 +19,7 @@ use super::backend::Backend;
 use super::error::{OpenError, StoreError, is_disk_full};
 use super::format;
 use super::memtable::{Entry, Generation};
+use super::record_cache::RecordCache;
 
 /// redb's file.
 pub(super) const BASE_FILE: &str = "heads.redb";
@@ -143,7 +145,7 @@ impl Base {
         let open = || -> Result<Snapshot, redb::Error> {
             let transaction = self.database.begin_read()?;
             let (heads, bodies) = (transaction.open_table(HEADS)?, transaction.open_table(BODIES)?);
-            Ok(Snapshot { heads, bodies })
+            Ok(Snapshot { heads, bodies, records: RecordCache::new() })
         };
         guarded(open)?.map_err(|error| format!("reading {BASE_FILE} failed: {error}"))
     }
@@ -199,9 +201,21 @@ impl Base {
 pub(super) struct Snapshot {
     heads: ReadOnlyTable<&'static [u8], &'static [u8]>,
     bodies: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    records: RecordCache,
 }
 
 impl Snapshot {
+    /// A key's record, its checksums verified when it was read from the file; the body only when it is asked for.
+    pub(super) fn record(&self, key: &[u8], with_body: bool) -> Result<Option<(Ballot, Record)>, StoreError> {
+        if let Some(cached) = self.records.get(key, with_body) {
+            return Ok(Some(cached));
+        }
+        let Some(entry) = self.find(key, with_body)? else { return Ok(None) };
+        let record = format::decode_entry(key, &entry, with_body)?;
+        self.records.insert(key, entry.ballot, &record);
+        Ok(Some((entry.ballot, record)))
+    }
+
     /// A key's entry, its checksum verified; the body only when it is asked for.
     pub(super) fn find(&self, key: &[u8], with_body: bool) -> Result<Option<Entry>, StoreError> {
         let get = || -> Result<Option<(Bytes, Option<Bytes>)>, StorageError> {

@@ -17,6 +17,7 @@ mod identity;
 mod memtable;
 mod open;
 mod operation;
+mod record_cache;
 mod replay;
 mod scan;
 mod shared;
@@ -158,9 +159,7 @@ impl Store {
     pub fn read(&self, name: &ObjectName, with_body: bool) -> Result<Option<(Ballot, Record)>, StoreError> {
         self.shared.check()?;
         let key = format::storage_key(name);
-        let Some(entry) = self.shared.find(&key, with_body)? else { return Ok(None) };
-        let record = self.shared.counted(format::decode_entry(&key, &entry, with_body))?;
-        Ok(Some((entry.ballot, record)))
+        self.shared.record(&key, with_body)
     }
 
     /// The heads of a bucket in key order, from `start`, those with `prefix`: at most `limit` (and never more than

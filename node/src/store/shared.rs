@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use holdfast_core::ids::Partition;
-use holdfast_core::term::Term;
+use holdfast_core::record::Record;
+use holdfast_core::term::{Ballot, Term};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::base::Snapshot;
 use super::error::StoreError;
+use super::format;
 use super::memtable::{Entry, Memtable};
 
 /// The durable state, for readers.
@@ -87,6 +89,21 @@ impl Shared {
             return Ok(entry);
         }
         self.read_base(&base, |base| base.find(key, with_body))
+    }
+
+    /// A key's record, durably.
+    pub(super) fn record(&self, key: &[u8], with_body: bool) -> Result<Option<(Ballot, Record)>, StoreError> {
+        let (entry, base) = {
+            let published = self.published.read();
+            (published.memtable.find(key), Arc::clone(&published.base))
+        };
+        match entry {
+            Some(entry) => {
+                let record = self.counted(format::decode_entry(key, &entry, with_body))?;
+                Ok(Some((entry.ballot, record)))
+            }
+            None => self.read_base(&base, |base| base.record(key, with_body)),
+        }
     }
 
     /// Reads from a snapshot; once more from its successor when redb's file was opened anew meanwhile.
