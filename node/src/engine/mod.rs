@@ -1,14 +1,14 @@
 //! The engine: a client's operations carried out on the cluster, whichever node they arrive at.
 //!
-//! * [`api`]: what the services call.
-//! * [`lead`]: drives the partitions' leaders ([`holdfast_core::register::Leader`]): performs their effects.
-//! * [`write`]: finds the leader of a key, here or on a peer, and takes over when there is none.
-//! * [`forward`]: operations passed on between nodes, as messages.
-//! * [`read`]: quorum reads, which any replica coordinates.
-//! * [`list`]: listings, merged from several nodes.
-//! * [`peers`]: what other nodes ask.
-//! * [`view`]: the cluster as this node knows it, also when the registry is away.
-//! * [`duties`]: what a node does by itself: first layout, taking its share of leaderships, ticks.
+//! * `api`: what the services call.
+//! * `lead`: drives the partitions' leaders ([`holdfast_core::register::Leader`]): performs their effects.
+//! * `write`: finds the leader of a key, here or on a peer, and takes over when there is none.
+//! * `forward`: operations passed on between nodes, as messages.
+//! * `read`: quorum reads, which any replica coordinates.
+//! * `list`: listings, merged from several nodes.
+//! * `peers`: what other nodes ask.
+//! * `view`: the cluster as this node knows it, also when the registry is away.
+//! * `duties`: what a node does by itself: first layout, taking its share of leaderships, ticks.
 
 mod api;
 mod duties;

@@ -1,9 +1,9 @@
 //! What nodes say to each other: one long-lived stream for each ordered pair of nodes, many small messages a frame.
 //!
-//! * [`link`]: the asking end: connects, batches, matches replies, notices a peer that is gone or hangs.
-//! * [`service`]: the answering end.
-//! * [`port`]: the listener.
-//! * [`outbox`]: the queue that turns messages into frames.
+//! * `link`: the asking end: connects, batches, matches replies, notices a peer that is gone or hangs.
+//! * `service`: the answering end.
+//! * `port`: the listener.
+//! * `outbox`: the queue that turns messages into frames.
 
 pub mod link;
 mod outbox;
