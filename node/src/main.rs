@@ -10,11 +10,6 @@ use node::launch::run_node;
 /// Exit code for settings that cannot be used, as clap's for flags that it does not know.
 const WRONG_SETTINGS: u8 = 2;
 
-/// Faster than the system's under many small messages, and gives memory back after a burst: see
-/// `docs/decisions/allocator.md`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Holdfast: a distributed object store that browsers talk to directly.
 #[derive(Parser)]
 #[command(name = "node", version, arg_required_else_help = true)]

@@ -164,7 +164,11 @@ async fn start(arguments: &RunArguments) -> Result<Servers, Failure> {
     for (server, count) in kinds.into_iter().filter(|&(server, _)| wanted(server)) {
         let started = Instant::now();
         let (binary, data) = (&arguments.node_binary, &arguments.data);
-        let cluster = Cluster::start_in(binary, data, count, RegistryKind::Embedded, &[])?;
+        // Nodes that share a machine share its processors, as an operator would have them do.
+        let processors = u32::try_from(std::thread::available_parallelism()?.get())?;
+        let threads = processors.div_ceil(count).to_string();
+        let flags = ["--worker-threads", threads.as_str()];
+        let cluster = Cluster::start_in(binary, data, count, RegistryKind::Embedded, &flags)?;
         let start_ms = started.elapsed().as_secs_f64() * 1000.0;
         let processes: Vec<u32> = cluster.nodes.iter().map(holdfast_tests::node::Node::id).collect();
         let before = usage::cpu(&processes);
