@@ -62,7 +62,7 @@ pub struct Head {
 impl Client {
     /// Reads an object: what the last acknowledged write left.
     ///
-    /// Errors: `NotFound`, `Range`, `Invalid`, `Integrity`, and what [`Code`](crate::Code) says of all calls.
+    /// Errors: `NotFound`, `Range`, `Invalid`, `Integrity`, and what [`Code`] says of all calls.
     pub async fn get(&self, bucket: &str, key: &str, options: GetOptions) -> Result<Object, Error> {
         let call = self.read_call(bucket, key, options.timeout)?;
         let message = to_wire(bucket, key, &options);

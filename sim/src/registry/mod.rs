@@ -1,7 +1,7 @@
 //! The fake registry: a host of its own that behaves as etcd does, with revisions, leases, watches, compare-and-swap and
 //! compaction. Nodes talk to it over the simulated network, so that cuts hit it too.
 //!
-//! [`SimRegistry`] implements the node's backend trait over a small protocol ([`wire`]); [`server`] answers it from
+//! [`SimRegistry`] implements the node's backend trait over a small protocol (`wire`); `server` answers it from
 //! [`State`], which is on the registry's disk: a restart keeps it.
 
 mod client;
