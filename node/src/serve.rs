@@ -28,7 +28,7 @@ use crate::store::{OpenError, Store, StoreOptions};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After the leaderships were given up, peers have this long to hear of it before their connections end.
 const HANDOVER: Duration = Duration::from_millis(100);
-/// A stop waits this long for the peers' streams to end.
+/// A stop waits this long for what peers have asked.
 const PEERS_STOP_MAX: Duration = Duration::from_secs(1);
 /// A stop waits this long for the store to write what it still has in memory.
 const CLOSE_MAX: Duration = Duration::from_secs(20);
@@ -186,18 +186,13 @@ impl Running {
             stop_clients.clone(),
             settings.stop_grace,
         ));
-        let serving = serve_peers(
+        let peers = tokio::spawn(serve_peers(
             peers,
             settings.cluster.clone(),
             store.node_id(),
             Arc::new(engine.clone()),
-            stop_peers.clone().cancelled_owned(),
-        );
-        let peers = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the peer port failed");
-            }
-        });
+            stop_peers.clone(),
+        ));
         Self { clients, peers, health, stop_clients, stop_peers }
     }
 

@@ -19,6 +19,7 @@ use node::registry::{NodeEntry, Registration, Registry, RegistryTiming};
 use node::store::{Store, StoreOptions};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 struct Member {
     engine: Engine,
@@ -57,7 +58,7 @@ async fn member(registry_folder: &TempDir, nodes: usize) -> Member {
     };
     let engine = Engine::start(parts).unwrap();
     let handler = Arc::new(engine.clone());
-    tokio::spawn(serve_peers(listener, "test".to_owned(), id, handler, std::future::pending()));
+    tokio::spawn(serve_peers(listener, "test".to_owned(), id, handler, CancellationToken::new()));
     let registration = registry.register(id, &entry).unwrap();
     Member { engine, _registration: registration, _folder: folder }
 }

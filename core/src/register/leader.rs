@@ -78,6 +78,16 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The voter that it is for; `None`: for an asker.
+    pub fn to(&self) -> Option<NodeId> {
+        match self {
+            Self::Prepare { to, .. } | Self::Learn { to, .. } | Self::Accept { to, .. } => Some(*to),
+            Self::Answer { .. } => None,
+        }
+    }
+}
+
 /// A replica's answer to an accept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AcceptReply {

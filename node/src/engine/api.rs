@@ -193,9 +193,11 @@ impl Engine {
         self.inner.view().map(|_| ()).ok_or_else(no_layout)
     }
 
-    /// Stops leading: requests go to other nodes from now on, and peers are refused what only a leader may do.
+    /// Stops leading: requests go to other nodes from now on, and peers are refused what only a leader may do. They are
+    /// told, so that they ask others first.
     pub fn leave(&self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
+        self.inner.links.tell_leaving();
         self.inner.step_down();
     }
 

@@ -160,8 +160,11 @@ impl Inner {
         effects
     }
 
+    /// Peers first: the own replica answers within this call or on another thread, and they have the longer way.
     fn perform_all(self: &Arc<Self>, partition: Partition, effects: Vec<Effect>) {
-        for effect in effects {
+        let (here, away): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| effect.to() == Some(self.me));
+        for effect in away.into_iter().chain(here) {
             self.perform(partition, effect);
         }
     }
@@ -176,8 +179,7 @@ impl Inner {
             }
             Effect::Learn { to, name, term, question, with_body } if to == self.me => {
                 let inner = self.clone();
-                let op = ReplicaOp::Learn { name: name.clone(), term, with_body };
-                self.submit(op, move |answer| {
+                self.learn(name.clone(), term, with_body, move |answer| {
                     let reply = match answer {
                         Ok(ReplicaAnswer::Learned(holds)) => LearnReply::Holds(holds),
                         Ok(ReplicaAnswer::Refused(higher)) => LearnReply::Refused(higher),

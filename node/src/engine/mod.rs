@@ -24,7 +24,8 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-use holdfast_core::ids::NodeId;
+use holdfast_core::ids::{NodeId, ObjectName};
+use holdfast_core::term::Term;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -100,6 +101,28 @@ impl Inner {
     /// The cluster as known now.
     fn view(&self) -> Option<Arc<ClusterView>> {
         self.view.read().clone()
+    }
+
+    /// What the own replica holds of a key, in a term: at once where that term is promised already (durably, so that
+    /// nothing of an older term can be accepted any more), by the store's writer where it must be promised first.
+    fn learn(
+        &self,
+        name: ObjectName,
+        term: Term,
+        with_body: bool,
+        on_done: impl FnOnce(Result<ReplicaAnswer, StoreError>) + Send + 'static,
+    ) {
+        let promised = || self.store.promised(name.partition());
+        if promised() == term {
+            let holds = self.store.read(&name, with_body);
+            // Still: what was read is of no later term.
+            if promised() == term {
+                return on_done(holds.map(|holds| {
+                    ReplicaAnswer::Learned(holds.map(|(ballot, record)| (ballot, Arc::new(record))))
+                }));
+            }
+        }
+        self.submit(ReplicaOp::Learn { name, term, with_body }, on_done);
     }
 
     /// One operation for the own replica. A full queue answers as overloaded: whoever needs it asks again.

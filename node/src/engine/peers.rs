@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_core::error::{Code, Error, Invalid};
-use holdfast_core::ids::{ObjectName, Partition};
+use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
@@ -28,11 +28,7 @@ impl PeerHandler for Engine {
         let inner = &self.inner;
         match request {
             Ask::Prepare(prepare) => inner.on_prepare(prepare, reply),
-            Ask::Read(read) => match inner.on_read(read) {
-                Ok(ReadAsk::Now(answer)) => reply(Reply::Read(answer)),
-                Ok(ReadAsk::Later(op)) => inner.submit(op, move |answer| reply(learn_reply(answer))),
-                Err(error) => reply(Reply::Error((&error).into())),
-            },
+            Ask::Read(read) => inner.on_read(read, reply),
             Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record)
             {
                 Ok((name, ballot, record)) => {
@@ -63,15 +59,18 @@ impl PeerHandler for Engine {
                 Ok(page) => Reply::ListLocal(page),
                 Err(error) => Reply::Error((&error).into()),
             }),
-            Ask::Ping(_) => reply(Reply::Pong(v1::Pong { node: inner.me.to_bytes().to_vec().into() })),
+            Ask::Ping(_) | Ask::Leaving(_) => {
+                reply(Reply::Pong(v1::Pong { node: inner.me.to_bytes().to_vec().into() }));
+            }
         }
     }
-}
 
-#[allow(clippy::large_enum_variant, reason = "one at a time, on its way out")]
-enum ReadAsk {
-    Now(v1::ReadReply),
-    Later(ReplicaOp),
+    fn on_leaving(&self, peer: NodeId) {
+        if let Some(link) = self.inner.links.get(peer) {
+            tracing::info!(%peer, "a peer is stopping");
+            link.on_leaving();
+        }
+    }
 }
 
 impl Inner {
@@ -98,14 +97,23 @@ impl Inner {
         });
     }
 
-    fn on_read(&self, read: v1::Read) -> Result<ReadAsk, Error> {
-        let name = ObjectName::new(&read.bucket, &read.key)?;
-        if let Some(term) = read.term {
-            let term = Term::try_from(term)?;
-            return Ok(ReadAsk::Later(ReplicaOp::Learn { name, term, with_body: read.with_body }));
+    fn on_read(&self, read: v1::Read, reply: Respond) {
+        let name = match ObjectName::new(&read.bucket, &read.key) {
+            Ok(name) => name,
+            Err(invalid) => return reply(Reply::Error((&Error::from(invalid)).into())),
+        };
+        match read.term.map(Term::try_from) {
+            Some(Ok(term)) => {
+                self.learn(name, term, read.with_body, move |answer| reply(learn_reply(answer)));
+            }
+            Some(Err(invalid)) => reply(Reply::Error((&Error::from(invalid)).into())),
+            None => reply(match self.store.read(&name, read.with_body) {
+                Ok(holds) => {
+                    Reply::Read(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, record))))
+                }
+                Err(error) => store_error(error),
+            }),
         }
-        let holds = self.store.read(&name, read.with_body)?;
-        Ok(ReadAsk::Now(read_reply(holds.as_ref().map(|(ballot, record)| (*ballot, record)))))
     }
 
     async fn on_forward(self: &Arc<Self>, asked: v1::Forward) -> v1::ForwardReply {

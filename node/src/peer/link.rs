@@ -3,25 +3,22 @@
 //! A peer is *suspected* when it has been silent for [`SUSPECT_AFTER`] while something was asked of it, or cannot be
 //! reached. Suspicion only steers: whom to ask first, when to take over. Safety never hangs on it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use holdfast_core::ids::NodeId;
-use holdfast_proto::v1::peer_client::PeerClient;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
-use holdfast_proto::v1::{self, PeerRequest, PeerRequests};
-use hyper_util::rt::TokioIo;
+use holdfast_proto::v1::{self, PeerReplies, PeerRequest};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tonic::transport::Endpoint;
 
-use super::FRAME_BYTES_MAX;
+use super::frames::Frames;
 use super::outbox::Outbox;
 use crate::env::Env;
 
@@ -41,7 +38,7 @@ const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Durati
 /// How long a peer that said it is stopping is left alone.
 const LEAVING_FOR: Duration = Duration::from_secs(5);
 /// Requests outstanding to one peer at most, in number and in bytes; beyond them it counts as lost at once.
-const OUTSTANDING_MAX: usize = 16_384;
+pub(super) const OUTSTANDING_MAX: usize = 16_384;
 const OUTSTANDING_BYTES_MAX: usize = 64 << 20;
 
 /// Why there is no answer. The request may or may not have been carried out.
@@ -59,7 +56,7 @@ struct Pending {
 struct State {
     /// Present while connected.
     outbox: Option<Outbox<PeerRequest>>,
-    pending: HashMap<u64, Pending>,
+    pending: BTreeMap<u64, Pending>,
     pending_bytes: usize,
     next_id: u64,
     /// When it last said anything, or when it first began to owe an answer after owing none.
@@ -86,7 +83,7 @@ impl PeerLink {
     fn open(env: Env, cluster: String, me: NodeId, node: NodeId, address: String) -> Self {
         let state = Arc::new(Mutex::new(State {
             outbox: None,
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             pending_bytes: 0,
             next_id: 1,
             owing_since: Instant::now(),
@@ -145,7 +142,9 @@ fn send(state: &Mutex<State>, request: Request, callback: Callback) {
         drop(locked);
         return callback(Err(LinkError));
     };
-    if locked.pending.is_empty() {
+    // Alone, it goes out from here; with others, together with what else comes until the link's task runs.
+    let alone = locked.pending.is_empty();
+    if alone {
         locked.owing_since = Instant::now();
     }
     let id = locked.next_id;
@@ -154,6 +153,8 @@ fn send(state: &Mutex<State>, request: Request, callback: Callback) {
     locked.pending.insert(id, Pending { callback, bytes });
     // Pushed under the lock, so that a stream that ends meanwhile fails this request too.
     outbox.push(PeerRequest { id, body: Some(request) });
+    drop(locked);
+    if alone { outbox.send_now() } else { outbox.send_soon() }
 }
 
 /// What counts against the bytes outstanding: bodies; the rest is small.
@@ -209,39 +210,29 @@ impl Runner {
     }
 
     /// Connects and checks that the right node of the right cluster answers.
-    async fn connect(&self) -> Result<(Outbox<PeerRequest>, tonic::Streaming<v1::PeerReplies>), String> {
-        let (net, address) = (self.env.net.clone(), self.address.clone());
-        let connector = tower::service_fn(move |_| {
-            let connect = net.connect(address.clone());
-            async move { connect.await.map(TokioIo::new) }
-        });
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
-            .map_err(|error| format!("bad peer address: {error}"))?
-            .initial_connection_window_size(8 << 20)
-            .initial_stream_window_size(8 << 20);
-        let channel = timeout(CONNECT_TIMEOUT, endpoint.connect_with_connector(connector))
+    async fn connect(&self) -> Result<(Outbox<PeerRequest>, Frames), String> {
+        let io = timeout(CONNECT_TIMEOUT, self.env.net.connect(self.address.clone()))
             .await
             .map_err(|_| "no connection in time".to_owned())?
             .map_err(|error| format!("cannot connect: {error}"))?;
-        let mut client = PeerClient::new(channel)
-            .max_decoding_message_size(FRAME_BYTES_MAX)
-            .max_encoding_message_size(FRAME_BYTES_MAX);
-        let (outbox, frames) = Outbox::new(|requests| PeerRequests { requests });
+        let (reads, writes) = tokio::io::split(io);
+        let (mut frames, outbox) = (Frames::new(reads), Outbox::new(writes));
         let hello = v1::Ping { cluster: self.cluster.clone(), node: self.me.to_bytes().to_vec().into() };
         outbox.push(PeerRequest { id: 0, body: Some(Request::Ping(hello)) });
         let greeting = async {
-            let mut replies = client.exchange(frames).await?.into_inner();
-            let first = replies.message().await?;
-            Ok::<_, tonic::Status>((replies, first))
+            tokio::select! {
+                broken = outbox.write() => Err(broken.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+                first = frames.next::<PeerReplies>() => first,
+            }
         };
-        let (replies, first) = timeout(CONNECT_TIMEOUT, greeting)
+        let first = timeout(CONNECT_TIMEOUT, greeting)
             .await
             .map_err(|_| "no greeting in time".to_owned())?
-            .map_err(|status| format!("refused: {}", status.message()))?;
+            .map_err(|error| format!("no greeting: {error}"))?;
         let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);
         match answer {
             Some(Reply::Pong(pong)) if NodeId::from_slice(&pong.node) == Ok(self.node) => {
-                Ok((outbox, replies))
+                Ok((outbox, frames))
             }
             Some(Reply::Pong(_)) => Err("another node answers at this address".to_owned()),
             Some(Reply::Error(error)) => Err(error.message),
@@ -249,13 +240,15 @@ impl Runner {
         }
     }
 
-    async fn serve(&self, outbox: Outbox<PeerRequest>, mut replies: tonic::Streaming<v1::PeerReplies>) {
+    async fn serve(&self, outbox: Outbox<PeerRequest>, mut frames: Frames) {
         let now = Instant::now();
         {
             let mut state = self.state.lock();
-            state.outbox = Some(outbox);
+            state.outbox = Some(outbox.clone());
             state.owing_since = now;
             state.last_heard = Some(now);
+            // What was leaving is back.
+            state.leaving_until = None;
         }
         self.judge(now);
         let mut probe = interval(PROBE_EVERY);
@@ -264,9 +257,14 @@ impl Runner {
         loop {
             tokio::select! {
                 biased;
-                frame = replies.next() => match frame {
-                    Some(Ok(frame)) => self.on_frame(frame),
-                    Some(Err(_)) | None => return,
+                _ = outbox.write() => return,
+                frame = frames.next::<PeerReplies>() => match frame {
+                    Ok(Some(frame)) => self.on_frame(frame),
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::debug!(peer = %self.node, %error, "a peer's stream broke");
+                        return;
+                    }
                 },
                 _ = probe.tick() => {
                     let now = Instant::now();
@@ -284,7 +282,7 @@ impl Runner {
         }
     }
 
-    fn on_frame(&self, frame: v1::PeerReplies) {
+    fn on_frame(&self, frame: PeerReplies) {
         let now = Instant::now();
         let mut ready = Vec::with_capacity(frame.replies.len());
         {
@@ -324,27 +322,25 @@ impl Runner {
             }
             tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
             // The probe stays pending, so that the silence goes on being measured.
-            let lost: Vec<_> = state.pending.drain().collect();
+            let lost = std::mem::take(&mut state.pending);
             state.pending_bytes = 0;
             state.pending.insert(0, Pending { callback: Box::new(|_| {}), bytes: 0 });
             lost
         };
-        for (_, pending) in lost {
+        for pending in lost.into_values() {
             (pending.callback)(Err(LinkError));
         }
         true
     }
 
     fn disconnect(&self) {
-        let lost: Vec<_> = {
+        let lost = {
             let mut state = self.state.lock();
-            if let Some(outbox) = state.outbox.take() {
-                outbox.close();
-            }
+            state.outbox = None;
             state.pending_bytes = 0;
-            state.pending.drain().collect()
+            std::mem::take(&mut state.pending)
         };
-        for (_, pending) in lost {
+        for pending in lost.into_values() {
             (pending.callback)(Err(LinkError));
         }
     }
@@ -380,6 +376,15 @@ impl Links {
     /// The link to a node, if its address is known.
     pub fn get(&self, node: NodeId) -> Option<Arc<PeerLink>> {
         self.links.read().get(&node).map(|(_, link)| link.clone())
+    }
+
+    /// Tells all peers that this node is stopping.
+    pub fn tell_leaving(&self) {
+        let links: Vec<_> = self.links.read().values().map(|(_, link)| link.clone()).collect();
+        for link in links {
+            // It is a courtesy: without it they notice when their connections end.
+            link.send(Request::Leaving(v1::Leaving {}), |_| {});
+        }
     }
 
     /// Whether a node can be expected to answer.

@@ -1,22 +1,26 @@
 //! What nodes say to each other: one long-lived stream for each ordered pair of nodes, many small messages a frame.
 //!
-//! * `link`: the asking end: connects, batches, matches replies, notices a peer that is gone or hangs.
-//! * `service`: the answering end.
+//! * `link`: the asking end: connects, matches replies, notices a peer that is gone or hangs.
+//! * `exchange`: the answering end.
 //! * `port`: the listener.
-//! * `outbox`: the queue that turns messages into frames.
+//! * `outbox`: the queue that turns messages into frames, and writes them.
+//! * `frames`: the frames that arrive.
+//!
+//! Not gRPC: `docs/decisions/peer-transport.md` has the figures.
 
+mod exchange;
+mod frames;
 pub mod link;
 mod outbox;
 mod port;
-pub mod service;
 
+pub use exchange::PeerHandler;
 pub use link::{LinkError, Links, PeerLink};
 pub use port::serve_peers;
-pub use service::{PeerHandler, PeerService};
 
 /// Messages in one frame at most. Enough to fill the pipe, few enough that a frame never starves the others.
 const FRAME_MESSAGES_MAX: usize = 256;
 /// A frame is closed once its messages are this long together; one message more may still go in.
 const FRAME_BYTES_SOFT_MAX: usize = 1 << 20;
 /// Largest frame accepted: the soft limit plus the largest message (a listing page or a body), with room to spare.
-pub const FRAME_BYTES_MAX: usize = 16 << 20;
+const FRAME_BYTES_MAX: usize = 16 << 20;

@@ -15,7 +15,7 @@ use holdfast_tests::process::Process;
 use crate::Failure;
 use crate::disk::{self, Sync};
 use crate::load::{self, Maker, Sample};
-use crate::plan::{BODY_BYTES, Cell, Server, cells};
+use crate::plan::{BODY_BYTES, Cell, Operation, Server, cells};
 use crate::report::{CellResult, DiskResult, Footprint, Report, summarise};
 use crate::target::Target;
 use crate::{bars, machine, table, usage};
@@ -49,6 +49,15 @@ pub(crate) struct RunArguments {
     /// Only these servers, separated by commas [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Server>,
+    /// Only these loads: requests in flight, separated by commas [default: 1,16,64]
+    #[arg(long, value_delimiter = ',')]
+    in_flight: Vec<usize>,
+    /// Only these bodies, in bytes, separated by commas [default: 1024,65536]
+    #[arg(long, value_delimiter = ',')]
+    bodies: Vec<usize>,
+    /// Only these requests, separated by commas [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    operations: Vec<Operation>,
     /// HTTP/2 connections to each node
     #[arg(long, default_value_t = 2)]
     connections: usize,
@@ -110,8 +119,18 @@ async fn measure_all(arguments: &RunArguments) -> Result<Report, Failure> {
             load::fill(target, &maker, size).await?;
         }
     }
-    let cells: Vec<Cell> =
-        cells().into_iter().filter(|cell| servers.targets.contains_key(&cell.server)).collect();
+    let wanted = |cell: &Cell| {
+        servers.targets.contains_key(&cell.server)
+            && (arguments.in_flight.is_empty() || arguments.in_flight.contains(&cell.in_flight))
+            && (arguments.bodies.is_empty() || arguments.bodies.contains(&cell.body_bytes))
+            && (arguments.operations.is_empty() || arguments.operations.contains(&cell.operation))
+    };
+    let cells: Vec<Cell> = cells().into_iter().filter(wanted).collect();
+    if cells.is_empty() {
+        return Err(
+            "nothing is left to be measured: choose among 1,16,64 in flight and 1024,65536 bytes".into()
+        );
+    }
     let mut samples: BTreeMap<Cell, Vec<Sample>> = BTreeMap::new();
     let mut of_disk: BTreeMap<Sync, Vec<Sample>> = BTreeMap::new();
     for round in 1..=rounds {

@@ -1,0 +1,173 @@
+//! The answering end of a peer's stream: one task, replies gathered into frames.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use holdfast_core::ids::NodeId;
+use holdfast_proto::v1::peer_reply::Body as Reply;
+use holdfast_proto::v1::peer_request::Body as Request;
+use holdfast_proto::v1::{self, PeerReply, PeerRequest, PeerRequests};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::frames::Frames;
+use super::link::OUTSTANDING_MAX;
+use super::outbox::Outbox;
+use crate::env::BoxIo;
+
+/// A peer asks for a sign of life far more often: one that is silent for so long has gone without a word.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+/// How long a new connection may take to say whose it is.
+const GREETING_MAX: Duration = Duration::from_secs(5);
+/// Requests of one stream under way at most. Twice what an asker has outstanding: it forgets what it gave up.
+const UNDER_WAY_MAX: usize = 2 * OUTSTANDING_MAX;
+
+/// Carries out what peers ask.
+pub trait PeerHandler: Send + Sync + 'static {
+    /// One request. `reply` is called exactly once, possibly before this returns.
+    fn handle(&self, request: Request, reply: Box<dyn FnOnce(Reply) + Send>);
+
+    /// A peer said that it is stopping.
+    fn on_leaving(&self, peer: NodeId);
+}
+
+/// One peer's stream.
+pub(super) struct Exchange {
+    cluster: String,
+    me: NodeId,
+    handler: Arc<dyn PeerHandler>,
+    under_way: Arc<UnderWay>,
+}
+
+/// How many requests of the stream are not answered yet.
+#[derive(Default)]
+struct UnderWay {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl UnderWay {
+    /// One was answered. Whether it was the last.
+    fn finish(&self) -> bool {
+        let last = self.count.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last {
+            self.none.notify_one();
+        }
+        last
+    }
+}
+
+impl Exchange {
+    pub(super) fn new(cluster: String, me: NodeId, handler: Arc<dyn PeerHandler>) -> Self {
+        Self { cluster, me, handler, under_way: Arc::default() }
+    }
+
+    /// Until the asker goes away, or until `stop` and what is under way was answered.
+    pub(super) async fn run(self, io: BoxIo, from: String, stop: CancellationToken) {
+        let (reads, writes) = tokio::io::split(io);
+        let mut frames = Frames::new(reads);
+        let outbox = Outbox::new(writes);
+        let asker = match timeout(GREETING_MAX, self.greet(&mut frames, &outbox)).await {
+            Ok(Ok(asker)) => asker,
+            Ok(Err(reason)) => {
+                tracing::warn!(from, reason, "a connection to the peer port was refused");
+                // Best effort: the reason, for the other end's log.
+                outbox.close();
+                return drop(timeout(GREETING_MAX, outbox.write()).await);
+            }
+            Err(_) => return tracing::warn!(from, "a connection to the peer port said nothing: closed"),
+        };
+        loop {
+            let frame = tokio::select! {
+                // Writing first: a stream of requests must not hold up the replies.
+                biased;
+                _ = outbox.write() => return,
+                () = stop.cancelled() => break,
+                frame = timeout(SILENT_MAX, frames.next::<PeerRequests>()) => frame,
+            };
+            match frame {
+                Ok(Ok(Some(frame))) => {
+                    let under_way = self.under_way.count.fetch_add(frame.requests.len(), Ordering::AcqRel);
+                    if under_way > UNDER_WAY_MAX {
+                        return tracing::error!(peer = %asker, under_way, "a peer asks without end: closed");
+                    }
+                    for request in frame.requests {
+                        self.on_request(asker, request, &outbox);
+                    }
+                }
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => return tracing::warn!(peer = %asker, %error, "a peer's stream broke"),
+                Err(_) => return tracing::warn!(peer = %asker, "a peer's stream was silent: closed"),
+            }
+        }
+        let idle = async {
+            while self.under_way.count.load(Ordering::Acquire) > 0 {
+                self.under_way.none.notified().await;
+            }
+            outbox.close();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = outbox.write() => {}
+            () = idle => {}
+        }
+    }
+
+    /// The first frame says who asks, and of which cluster. Answers, and gives the asker; or the reason for a refusal.
+    async fn greet(&self, frames: &mut Frames, outbox: &Outbox<PeerReply>) -> Result<NodeId, String> {
+        let first = frames.next::<PeerRequests>().await.map_err(|error| error.to_string())?;
+        let first = first.and_then(|frame| frame.requests.into_iter().next());
+        let Some(PeerRequest { id, body: Some(Request::Ping(ping)) }) = first else {
+            return Err("it did not begin with a greeting".to_owned());
+        };
+        let asker = NodeId::from_slice(&ping.node).map_err(|invalid| invalid.to_string());
+        let asker = asker.and_then(|asker| {
+            if ping.cluster == self.cluster {
+                Ok(asker)
+            } else {
+                Err(another_cluster(&self.cluster, &ping.cluster))
+            }
+        });
+        let answer = match &asker {
+            Ok(_) => self.pong(),
+            Err(message) => Reply::Error(v1::ErrorDetail {
+                code: "invalid".to_owned(),
+                message: message.clone(),
+                ..v1::ErrorDetail::default()
+            }),
+        };
+        outbox.push(PeerReply { id, body: Some(answer) });
+        asker
+    }
+
+    fn on_request(&self, asker: NodeId, PeerRequest { id, body }: PeerRequest, outbox: &Outbox<PeerReply>) {
+        let (outbox, under_way) = (outbox.clone(), self.under_way.clone());
+        let reply = Box::new(move |body| {
+            outbox.push(PeerReply { id, body: Some(body) });
+            if under_way.finish() { outbox.send_now() } else { outbox.send_soon() }
+        });
+        match body {
+            Some(Request::Ping(_)) => reply(self.pong()),
+            Some(Request::Leaving(_)) => {
+                self.handler.on_leaving(asker);
+                reply(self.pong());
+            }
+            Some(body) => self.handler.handle(body, reply),
+            None => reply(Reply::Error(v1::ErrorDetail {
+                code: "invalid".to_owned(),
+                message: "this node does not know what was asked: its version is older".to_owned(),
+                ..v1::ErrorDetail::default()
+            })),
+        }
+    }
+
+    fn pong(&self) -> Reply {
+        Reply::Pong(v1::Pong { node: self.me.to_bytes().to_vec().into() })
+    }
+}
+
+fn another_cluster(mine: &str, theirs: &str) -> String {
+    format!("this node belongs to cluster {mine:?}, not {theirs:?}: check --cluster and the addresses")
+}
