@@ -188,9 +188,7 @@ impl ObjectName {
         hasher.update(self.bucket.as_str().as_bytes());
         hasher.update(&[0]);
         hasher.update(self.key.as_str().as_bytes());
-        let hash = hasher.finalize();
-        let top = u16::from_be_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
-        Partition(top >> (16 - PARTITION_BITS))
+        Partition::of_hash(hasher.finalize())
     }
 }
 
@@ -210,6 +208,16 @@ pub struct Partition(u16);
 impl Partition {
     /// How many there are.
     pub const COUNT: u16 = 1 << PARTITION_BITS;
+
+    /// Of a name in the form `bucket 0x00 key`: the same as [`ObjectName::partition`].
+    pub fn of_name(bytes: &[u8]) -> Self {
+        Self::of_hash(blake3::hash(bytes))
+    }
+
+    fn of_hash(hash: blake3::Hash) -> Self {
+        let top = u16::from_be_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
+        Self(top >> (16 - PARTITION_BITS))
+    }
 
     /// Checks a number from outside.
     pub fn new(number: u32) -> Result<Self, Invalid> {

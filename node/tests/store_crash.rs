@@ -18,7 +18,7 @@ use holdfast_core::term::{Ballot, Term};
 use node::env::Blocking;
 use node::store::{ReplicaAnswer, ReplicaOp, ScanStart, Store, StoreError, StoreOptions};
 use parking_lot::Mutex;
-use store_fixture::{accept, install, name, options, record, term};
+use store_fixture::{accept, digest, install, name, options, record, term};
 
 const SEEDS: u64 = 40;
 const LIVES: u64 = 8;
@@ -39,7 +39,7 @@ impl Answered {
 
     fn on_answer(&mut self, asked: &ReplicaOp, answer: &ReplicaAnswer) {
         match (asked, answer) {
-            (ReplicaOp::Prepare { partition, .. }, ReplicaAnswer::Promised(term)) => {
+            (ReplicaOp::Prepare { partition, .. }, ReplicaAnswer::Promised { term, .. }) => {
                 self.on_promise(*partition, *term);
             }
             (ReplicaOp::Learn { name, term, .. }, ReplicaAnswer::Learned(found)) => {
@@ -87,6 +87,11 @@ impl Answered {
             let found = found.map(|found| found.0);
             assert!(found >= self.accepted.get(&key).copied(), "{key}: {found:?} is less than was answered");
             self.accepted.extend(found.map(|found| (key, found)));
+        }
+        for partition in Partition::all() {
+            let held = self.accepted.iter().filter(|(key, _)| name(key).partition() == partition);
+            let held = digest(held.map(|(key, ballot)| (key.as_str(), *ballot)));
+            assert_eq!(store.digest(partition), held, "the digest of {partition} is not what is held");
         }
     }
 }

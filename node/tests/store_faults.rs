@@ -45,10 +45,15 @@ async fn checkpointed(store: &Store) {
 
 #[tokio::test(start_paused = true)]
 async fn a_torn_tail_is_the_clean_end_of_the_last_segment() {
-    let whole = written(5).await.contents()[WAL_1].len();
-    for cut in [1, 10, 23, 30, 100] {
+    let end = frames_end(&written(5).await.contents()[WAL_1]);
+    for (cut, shorter) in [1, 10, 23, 30, 100].into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
         let disk = written(5).await;
-        disk.edit(WAL_1, |bytes| bytes.truncate(whole - cut));
+        // The file did not grow, or it had been filled before and what was written there is lost.
+        disk.edit(WAL_1, |bytes| {
+            bytes.truncate(if shorter { end - cut } else { bytes.len() });
+            let torn = bytes.len().min(end - cut)..bytes.len();
+            bytes[torn].fill(0);
+        });
         let store = open(&disk, large()).await.unwrap();
         (0..4).for_each(|key| assert_holds(&store, &format!("k{key}"), ballot(1, 1)));
         assert_eq!(store.read(&name("k4"), true).unwrap(), None, "cut {cut}");
@@ -60,11 +65,16 @@ async fn a_torn_tail_is_the_clean_end_of_the_last_segment() {
     }
 }
 
+/// Where the zeros begin that the log is filled with ahead of its frames.
+fn frames_end(segment: &[u8]) -> usize {
+    segment.iter().rposition(|byte| *byte != 0).unwrap() + 1
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bad_frame_before_a_good_one_is_named() {
     let disk = written(5).await;
     disk.edit(WAL_1, |bytes| {
-        let middle = bytes.len() / 2;
+        let middle = frames_end(bytes) / 2;
         bytes[middle] ^= 1;
     });
     let error = open(&disk, large()).await.unwrap_err();
@@ -91,7 +101,10 @@ async fn a_damaged_end_of_an_earlier_segment_is_named() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     disk.kill();
     assert!(disk.contents().contains_key(WAL_1) && disk.contents().contains_key(WAL_2));
-    disk.edit(WAL_1, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    disk.edit(WAL_1, |bytes| {
+        let last = frames_end(bytes) - 1;
+        bytes[last] ^= 1;
+    });
     let error = open(&disk, large()).await.unwrap_err();
     assert!(error.to_string().contains("frames are missing at the end of the segment"), "{error}");
 }
@@ -123,7 +136,7 @@ async fn a_full_disk_refuses_new_bytes_and_still_reads() {
     let large_body = ReplicaOp::Accept {
         name: name("large"),
         ballot: ballot(1, 2),
-        record: object(ballot(1, 2), vec![7; 100_000]).into(),
+        record: object(ballot(1, 2), vec![7; 400_000]).into(),
     };
     let learn = ReplicaOp::Learn { name: name("before"), term: term(1), with_body: true };
     // Together in one commit: the one that needs no room, or little, still goes.
@@ -244,8 +257,8 @@ async fn what_a_killed_process_left_behind_is_durable_before_it_is_shown() {
     for seed in 0..20 {
         let disk = CrashDisk::default();
         let store = open(&disk, large()).await.unwrap();
-        // The log's write is carried out, its sync is not.
-        disk.power_off_after(1);
+        // The log is filled ahead and written, and not synced.
+        disk.power_off_after(2);
         assert!(matches!(store.apply(accept("k", ballot(1, 1))).await, Err(StoreError::Failed(_))));
         disk.kill();
         let store = open(&disk, large()).await.unwrap();

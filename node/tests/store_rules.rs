@@ -14,7 +14,9 @@ use holdfast_core::record::State;
 use holdfast_core::term::Term;
 use node::env::{Blocking, real};
 use node::store::{ReplicaAnswer, ReplicaOp, ScanStart, Store, StoreError, StoreOptions};
-use store_fixture::{accept, assert_holds, ballot, install, name, object, options, record, stored, term};
+use store_fixture::{
+    accept, assert_holds, ballot, digest, install, name, object, options, record, stored, term,
+};
 
 async fn in_memory(blocking: Blocking) -> (CrashDisk, Store) {
     let disk = CrashDisk::default();
@@ -31,11 +33,13 @@ async fn a_replica_keeps_the_rules() {
     let holds = |at| ReplicaAnswer::Learned(Some((at, Arc::new(record(&name("k"), at)))));
     let apply = async |operation| store.apply(operation).await.unwrap();
 
+    let promised = |round| ReplicaAnswer::Promised { term: term(round), holds: store.digest(partition) };
+
     assert_eq!(store.promised(partition), Term::ZERO);
-    assert_eq!(apply(prepare(2)).await, ReplicaAnswer::Promised(term(2)));
+    assert_eq!(apply(prepare(2)).await, promised(2));
     assert_eq!(store.promised(partition), term(2));
-    assert_eq!(apply(prepare(2)).await, ReplicaAnswer::Promised(term(2)));
-    assert_eq!(apply(prepare(1)).await, ReplicaAnswer::Promised(term(2)));
+    assert_eq!(apply(prepare(2)).await, promised(2));
+    assert_eq!(apply(prepare(1)).await, promised(2));
     assert_eq!(apply(learn(1)).await, ReplicaAnswer::Refused(term(2)));
     assert_eq!(apply(learn(3)).await, ReplicaAnswer::Learned(None));
     assert_eq!(store.promised(partition), term(3));
@@ -46,7 +50,7 @@ async fn a_replica_keeps_the_rules() {
     assert_eq!(apply(accept("k", ballot(4, 2))).await, ReplicaAnswer::Stored);
     assert_eq!(apply(learn(4)).await, holds(ballot(4, 2)));
     // Known to be chosen: stored whatever is promised, unless something newer is there.
-    assert_eq!(apply(prepare(9)).await, ReplicaAnswer::Promised(term(9)));
+    assert_eq!(apply(prepare(9)).await, promised(9));
     assert_eq!(apply(install("k", ballot(5, 1))).await, ReplicaAnswer::Stored);
     assert_eq!(store.promised(partition), term(9));
     assert_holds(&store, "k", ballot(5, 1));
@@ -76,11 +80,13 @@ async fn operations_of_one_batch_see_each_other() {
         ReplicaAnswer::Stored,
         ReplicaAnswer::Learned(Some((ballot(2, 1), Arc::new(head)))),
         ReplicaAnswer::Refused(term(3)),
-        ReplicaAnswer::Promised(term(4)),
+        // What was accepted before it in the same batch counts, what comes after it does not.
+        ReplicaAnswer::Promised { term: term(4), holds: digest([("k", ballot(2, 1))]) },
         ReplicaAnswer::Stored,
     ];
     assert_eq!(answers.into_iter().collect::<Result<Vec<_>, _>>().unwrap(), expected);
     assert_holds(&store, "k", ballot(4, 1));
+    assert_eq!(store.digest(partition), digest([("k", ballot(4, 1))]));
     assert_eq!(store.stats().commits, commits + 1);
 }
 

@@ -12,6 +12,7 @@ use crate::error::Code;
 use crate::ids::{NodeId, ObjectName};
 use crate::record::Record;
 use crate::register::decide::{Answer, Decision, Request, decide};
+use crate::register::digest::Digest;
 use crate::register::quorum::Quorum;
 use crate::register::slot::{Busy, Held, Known, Slot, Waiting};
 use crate::term::{Ballot, Term};
@@ -113,10 +114,14 @@ enum Phase {
     /// Not leading.
     Standby,
     /// Waiting for promises.
-    Preparing { term: Term, promised_by: BTreeSet<NodeId>, quiet_ticks: u8 },
+    Preparing { term: Term, promised_by: BTreeMap<NodeId, Digest>, quiet_ticks: u8 },
     /// Leading. Invariant: `term` is promised durably by a majority and by this node itself, so that it never uses the
     /// term again after a restart.
-    Leading { term: Term },
+    ///
+    /// `caught_up`: a majority, this node among it, held the very same when it promised. Whatever was chosen before is on
+    /// one of that majority, so it is on all of it; and whatever is chosen in this term comes from here. So for a key that
+    /// is not remembered the own replica is asked alone: the write costs one round trip, not two.
+    Leading { term: Term, caught_up: bool },
 }
 
 /// One partition's leader, or the standby for it.
@@ -158,7 +163,7 @@ impl Leader {
     /// The term it leads in.
     pub fn leading(&self) -> Option<Term> {
         match self.phase {
-            Phase::Leading { term } => Some(term),
+            Phase::Leading { term, .. } => Some(term),
             Phase::Standby | Phase::Preparing { .. } => None,
         }
     }
@@ -193,7 +198,7 @@ impl Leader {
         let term = self.highest.next(self.quorum.config(), self.me);
         self.highest = term;
         self.counter = 0;
-        self.phase = Phase::Preparing { term, promised_by: BTreeSet::new(), quiet_ticks: 0 };
+        self.phase = Phase::Preparing { term, promised_by: BTreeMap::new(), quiet_ticks: 0 };
         effects.extend(self.quorum.voters().iter().map(|to| Effect::Prepare { to: *to, term }));
     }
 
@@ -234,20 +239,21 @@ impl Leader {
         self.drive(name, effects);
     }
 
-    /// `from` answered a prepare: `promised` is what it has promised now.
-    pub fn on_promised(&mut self, from: NodeId, promised: Term, effects: &mut Vec<Effect>) {
+    /// `from` answered a prepare: `promised` is what it has promised now, `holds` what it held of the partition then.
+    pub fn on_promised(&mut self, from: NodeId, promised: Term, holds: Digest, effects: &mut Vec<Effect>) {
         let Phase::Preparing { term, promised_by, .. } = &mut self.phase else {
             return self.on_term(promised, effects);
         };
         if promised != *term {
             return self.on_term(promised, effects);
         }
-        promised_by.insert(from);
+        promised_by.insert(from, holds);
         let term = *term;
-        let majority = self.quorum.is_majority(|node| promised_by.contains(&node));
         // Its own promise is what keeps it from using the term again after a restart.
-        if majority && promised_by.contains(&self.me) {
-            self.phase = Phase::Leading { term };
+        let Some(own) = promised_by.get(&self.me).copied() else { return };
+        if self.quorum.is_majority(|node| promised_by.contains_key(&node)) {
+            let caught_up = self.quorum.is_majority(|node| promised_by.get(&node) == Some(&own));
+            self.phase = Phase::Leading { term, caught_up };
             let names: Vec<_> = self.slots.keys().cloned().collect();
             for name in names {
                 self.drive(&name, effects);
@@ -279,7 +285,11 @@ impl Leader {
         }
         let Some(slot) = self.slots.get_mut(name) else { return };
         match &mut slot.busy {
-            Busy::Learning { question: asked, replies } if *asked == question => {
+            Busy::Learning { question: asked, own: true, .. } if *asked == question && from == self.me => {
+                // Nobody else was asked, so it does not confirm the term.
+                slot.known = Known::Chosen(holds);
+            }
+            Busy::Learning { question: asked, replies, .. } if *asked == question => {
                 replies.insert(from, holds);
                 if !self.quorum.is_majority(|node| replies.contains_key(&node)) {
                     return;
@@ -326,6 +336,9 @@ impl Leader {
             AcceptReply::Accepted => {}
         }
         let Some(slot) = self.slots.get_mut(name) else { return };
+        if from == self.me && slot.missing_here == Some(ballot) {
+            slot.missing_here = None;
+        }
         let Busy::Accepting { held, votes, answer } = &mut slot.busy else { return };
         if held.ballot != ballot {
             return;
@@ -335,6 +348,7 @@ impl Leader {
             return;
         }
         let head = Held { ballot, record: Arc::new(held.record.head()) };
+        slot.missing_here = (!votes.contains(&self.me)).then_some(ballot);
         let answer = answer.take();
         slot.known = Known::Chosen(Some(head));
         slot.busy = Busy::Idle;
@@ -353,18 +367,22 @@ impl Leader {
             *quiet_ticks += 1;
             if *quiet_ticks >= RESEND_TICKS {
                 *quiet_ticks = 0;
-                let silent = self.quorum.voters().iter().filter(|node| !promised_by.contains(node));
+                let silent = self.quorum.voters().iter().filter(|node| !promised_by.contains_key(node));
                 effects.extend(silent.map(|to| Effect::Prepare { to: *to, term: *term }));
             }
         }
-        let Phase::Leading { term } = self.phase else { return };
+        let Phase::Leading { term, .. } = self.phase else { return };
         let names: BTreeSet<_> = self.tokens.values().chain(&self.orphans).cloned().collect();
         for name in names {
             let Some(slot) = self.slots.get_mut(&name) else { continue };
             slot.quiet_ticks += 1;
             if slot.quiet_ticks >= RESEND_TICKS {
                 slot.quiet_ticks = 0;
-                resend(&self.quorum, &name, term, slot, effects);
+                // The own copy cannot be read, it seems: the others must do.
+                if let Busy::Learning { own, .. } = &mut slot.busy {
+                    *own = false;
+                }
+                resend(self.me, &self.quorum, &name, term, slot, effects);
             }
         }
     }
@@ -424,7 +442,7 @@ impl Leader {
     fn on_term(&mut self, term: Term, effects: &mut Vec<Effect>) {
         let mine = match &self.phase {
             Phase::Standby => None,
-            Phase::Preparing { term, .. } | Phase::Leading { term } => Some(*term),
+            Phase::Preparing { term, .. } | Phase::Leading { term, .. } => Some(*term),
         };
         if mine.is_some_and(|mine| term > mine) {
             self.step_down(term, effects);
@@ -434,7 +452,7 @@ impl Leader {
 
     /// Takes the key as far as it goes without another message.
     fn drive(&mut self, name: &ObjectName, effects: &mut Vec<Effect>) {
-        let Phase::Leading { term } = self.phase else { return };
+        let Phase::Leading { term, caught_up } = self.phase else { return };
         let Some(slot) = self.slots.get_mut(name) else { return };
         while slot.busy == Busy::Idle {
             slot.quiet_ticks = 0;
@@ -449,8 +467,8 @@ impl Leader {
             };
             if slot.known == Known::Unknown {
                 self.counter += 1;
-                slot.busy = Busy::Learning { question: self.counter, replies: BTreeMap::new() };
-                return resend(&self.quorum, name, term, slot, effects);
+                slot.busy = Busy::learning(self.counter, caught_up);
+                return resend(self.me, &self.quorum, name, term, slot, effects);
             }
             let ballot = Ballot { term, seq: self.counter + 1 };
             // What must be accepted by a majority before this request can go on, and whose answer that then is.
@@ -465,8 +483,8 @@ impl Leader {
                     // stood by its term after the request came.
                     Known::Chosen(_) if slot.confirmed <= front.since => {
                         self.counter += 1;
-                        slot.busy = Busy::Learning { question: self.counter, replies: BTreeMap::new() };
-                        return resend(&self.quorum, name, term, slot, effects);
+                        slot.busy = Busy::learning(self.counter, false);
+                        return resend(self.me, &self.quorum, name, term, slot, effects);
                     }
                     Known::Chosen(held) => {
                         let answer = match answer {
@@ -494,7 +512,7 @@ impl Leader {
                     Busy::accepting(Held { ballot, record }, answer)
                 }
             };
-            resend(&self.quorum, name, term, slot, effects);
+            resend(self.me, &self.quorum, name, term, slot, effects);
         }
     }
 
@@ -508,6 +526,12 @@ impl Leader {
             let Some(name) = self.arrival.pop_front() else { return };
             let Some(slot) = self.slots.get(&name) else { continue };
             if slot.busy == Busy::Idle && slot.queue.is_empty() {
+                if slot.missing_here.is_some()
+                    && let Phase::Leading { caught_up, .. } = &mut self.phase
+                {
+                    // The own replica's word would be out of date.
+                    *caught_up = false;
+                }
                 self.slots.remove(&name);
             } else {
                 self.arrival.push_back(name);
@@ -528,11 +552,18 @@ fn finish_front(
 }
 
 /// Sends what is under way to every voter that has not answered it.
-fn resend(quorum: &Quorum, name: &ObjectName, term: Term, slot: &Slot, effects: &mut Vec<Effect>) {
+fn resend(
+    me: NodeId,
+    quorum: &Quorum,
+    name: &ObjectName,
+    term: Term,
+    slot: &Slot,
+    effects: &mut Vec<Effect>,
+) {
     for to in quorum.voters() {
         let (to, name) = (*to, name.clone());
         match &slot.busy {
-            Busy::Learning { question, replies } if !replies.contains_key(&to) => {
+            Busy::Learning { question, replies, own } if !replies.contains_key(&to) && (!own || to == me) => {
                 effects.push(Effect::Learn { to, name, term, question: *question, with_body: false });
             }
             Busy::Fetching { question, replies, .. } if !replies.contains_key(&to) => {

@@ -4,11 +4,13 @@
 //! * [`leader`]: the one who orders a partition's writes: prepare, learn, decide, accept, complete.
 //! * [`decide`]: what a request does to a record, as a pure function.
 //! * [`read`]: a quorum read, which any replica may coordinate.
+//! * [`digest`]: what a replica holds, so that a new leader knows whether it holds what a majority does.
 //! * [`quorum`]: who counts as a majority, also while a partition moves.
 //!
 //! Terms, not clocks, keep all of it safe. Time appears only as "expired" and "tick" events.
 
 pub mod decide;
+pub mod digest;
 pub mod leader;
 pub mod quorum;
 pub mod read;
@@ -16,6 +18,7 @@ pub mod replica;
 mod slot;
 
 pub use decide::{Answer, Attempt, Request};
+pub use digest::Digest;
 pub use leader::{Effect, Leader, Token};
 pub use quorum::Quorum;
 pub use read::{QuorumRead, ReadStep};

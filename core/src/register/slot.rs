@@ -78,8 +78,8 @@ pub(super) enum Busy {
     /// Nothing.
     Idle,
     /// Asking a majority what they hold. Only replies to this very question count: an older one may have been
-    /// answered before this leader's own accepts.
-    Learning { question: u64, replies: BTreeMap<NodeId, Option<Held>> },
+    /// answered before this leader's own accepts. `own`: only the own replica is asked, which holds what a majority does.
+    Learning { question: u64, replies: BTreeMap<NodeId, Option<Held>>, own: bool },
     /// The record under `ballot` must be accepted again, and only its head is known: asking for the whole. `replies`
     /// are of those who do not hold it (any more).
     Fetching { question: u64, ballot: Ballot, replies: BTreeMap<NodeId, Option<Held>> },
@@ -89,6 +89,10 @@ pub(super) enum Busy {
 }
 
 impl Busy {
+    pub(super) fn learning(question: u64, own: bool) -> Self {
+        Self::Learning { question, replies: BTreeMap::new(), own }
+    }
+
     pub(super) fn accepting(held: Held, answer: Option<(Token, Answer)>) -> Self {
         Self::Accepting { held, votes: BTreeSet::new(), answer }
     }
@@ -116,12 +120,21 @@ pub(super) struct Slot {
     /// The number of the last question or proposal that a majority answered. All of them stood by the term then.
     pub(super) confirmed: u64,
     pub(super) queue: VecDeque<Waiting>,
+    /// The last proposal that was chosen without the own replica, which has not acknowledged it yet.
+    pub(super) missing_here: Option<Ballot>,
     /// Ticks since the last message of what is under way.
     pub(super) quiet_ticks: u8,
 }
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Self { known: Known::Unknown, busy: Busy::Idle, confirmed: 0, queue: VecDeque::new(), quiet_ticks: 0 }
+        Self {
+            known: Known::Unknown,
+            busy: Busy::Idle,
+            confirmed: 0,
+            queue: VecDeque::new(),
+            missing_here: None,
+            quiet_ticks: 0,
+        }
     }
 }

@@ -108,12 +108,14 @@ impl<'a> Explorer<'a> {
     }
 
     fn run(&mut self) -> usize {
-        let disk = self.disks.of(Replica::default());
+        let differ = if self.scenario.digests { 0 } else { 1 };
+        let disks = [0, 1, 2]
+            .map(|at| self.disks.of(Replica { differs_by: differ * (at + 1), ..Replica::default() }));
         let leaders =
             [0, 1].map(|at| self.leaders.of(Leader::new(node(at), self.quorum.clone(), Term::default())));
         let calls = self.scenario.steps.len();
         let first = State {
-            disks: [disk; REPLICAS],
+            disks,
             leaders,
             sent: Vec::new(),
             proposals: Vec::new(),
@@ -565,8 +567,9 @@ fn kind_of(answer: &Answer) -> &'static str {
 pub fn explore(scenario: &Scenario, states_min: usize, answers: &[&str]) {
     let mut explorer = Explorer::new(scenario);
     let states = explorer.run();
+    let digests = if scenario.digests { ", with digests" } else { "" };
     println!(
-        "{}: {states} states, {} leaders, {} disks, {} messages, answers {:?}",
+        "{}{digests}: {states} states, {} leaders, {} disks, {} messages, answers {:?}",
         scenario.name,
         explorer.leaders.len(),
         explorer.disks.len(),

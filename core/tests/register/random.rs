@@ -101,6 +101,12 @@ impl World {
             quorums.push(world::quorum(2, kind.replicas, Some(next)));
         }
         let (lost, doubled) = (random.below(20), random.below(20));
+        let disk = |at| {
+            // Some say of themselves that they hold something else: leaders that are not caught up.
+            let differs_by = if random.percent(30) { at as u128 } else { 0 };
+            Replica { differs_by, ..Replica::default() }
+        };
+        let disks = (0..kind.nodes).map(disk).collect();
         let leaders = (0..kind.nodes).map(|at| Leader::new(node(at), quorums[0].clone(), Term::ZERO));
         Self {
             random,
@@ -110,7 +116,7 @@ impl World {
             quorums,
             configs: vec![0; kind.nodes],
             names: (0..KEYS).map(|at| ObjectName::new("b", &format!("k{at}")).expect("a name")).collect(),
-            disks: vec![Replica::default(); kind.nodes],
+            disks,
             network: Vec::new(),
             calls: Vec::new(),
             proposals: vec![Proposals::default(); KEYS],

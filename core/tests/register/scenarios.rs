@@ -45,8 +45,11 @@ pub struct Scenario {
     /// Leaves out what multiplies the states most: a leader's own disk answers at once, and a request expires only once
     /// it was proposed.
     pub lean: bool,
+    /// Whether replicas that hold the same say so. If not, no leader is ever caught up, and each learns every key.
+    pub digests: bool,
 }
 
+/// Explores it twice: without digests there are more messages, at least `states_min` states; with them, fewer.
 fn explore(scenario: Scenario, states_min: usize, answers: &[&str]) {
     let deep = std::env::var("HOLDFAST_EXPLORE").is_ok_and(|value| value == "deep");
     let scenario = match (deep, scenario.lean) {
@@ -55,6 +58,7 @@ fn explore(scenario: Scenario, states_min: usize, answers: &[&str]) {
         (true, false) => Scenario { restarts: 1, ..scenario },
     };
     exploration::explore(&scenario, states_min, answers);
+    exploration::explore(&Scenario { digests: true, ..scenario }, states_min / 20, answers);
 }
 
 #[test]
@@ -65,6 +69,7 @@ fn one_op_id_at_two_leaders() {
         restarts: 0,
         installs: false,
         lean: false,
+        digests: false,
     };
     explore(scenario, 100_000, &["put"]);
 }
@@ -81,6 +86,7 @@ fn a_deposed_leader_refuses() {
         restarts: 0,
         installs: false,
         lean: true,
+        digests: false,
     };
     explore(scenario, 60_000, &["put", "condition failed"]);
 }
@@ -98,6 +104,7 @@ fn a_refused_retry_stays_refused() {
         restarts: 0,
         installs: false,
         lean: true,
+        digests: false,
     };
     explore(scenario, 500_000, &["put", "condition failed"]);
 }
@@ -114,6 +121,7 @@ fn an_outcome_settles() {
         restarts: 0,
         installs: false,
         lean: true,
+        digests: false,
     };
     explore(scenario, 80_000, &["put", "committed", "fenced", "refused: fenced"]);
 }
@@ -131,6 +139,7 @@ fn readers_never_go_back() {
         restarts: 0,
         installs: true,
         lean: true,
+        digests: false,
     };
     explore(scenario, 150_000, &["put"]);
 }
@@ -147,6 +156,7 @@ fn a_restart_takes_a_new_term() {
         restarts: 1,
         installs: false,
         lean: true,
+        digests: false,
     };
     explore(scenario, 400_000, &["put", "condition failed"]);
 }

@@ -10,7 +10,7 @@ use holdfast_core::placement::PartitionLayout;
 use holdfast_core::record::{Object, Record};
 use holdfast_core::register::leader::{AcceptReply, LearnReply};
 use holdfast_core::register::replica::{self, AcceptRule};
-use holdfast_core::register::{Attempt, Effect, Leader, Quorum, Request};
+use holdfast_core::register::{Attempt, Digest, Effect, Leader, Quorum, Request};
 use holdfast_core::term::{Ballot, ConfigVersion, Term};
 
 /// What a replica has on disk.
@@ -18,13 +18,15 @@ use holdfast_core::term::{Ballot, ConfigVersion, Term};
 pub struct Replica {
     pub promised: Term,
     pub accepted: BTreeMap<ObjectName, (Ballot, Arc<Record>)>,
+    /// Added to its digest: replicas for which it is not the same never say that they hold the same.
+    pub differs_by: u128,
 }
 
 /// Everything that travels between a leader and a replica. The leader is the node of the term.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
     Prepare { to: NodeId, term: Term },
-    Promised { from: NodeId, to: NodeId, promised: Term },
+    Promised { from: NodeId, to: NodeId, promised: Term, holds: Digest },
     Learn { to: NodeId, name: ObjectName, term: Term, question: u64, with_body: bool },
     Learned { from: NodeId, name: ObjectName, term: Term, question: u64, reply: LearnReply },
     Accept { to: NodeId, name: ObjectName, ballot: Ballot, record: Arc<Record> },
@@ -56,12 +58,23 @@ impl Message {
 }
 
 impl Replica {
+    /// Of all that is accepted: these worlds are one partition.
+    pub fn digest(&self) -> Digest {
+        let mut digest = Digest(self.differs_by);
+        for (name, (ballot, _)) in &self.accepted {
+            let key = format!("{}\0{}", name.bucket.as_str(), name.key.as_str());
+            digest.replace(key.as_bytes(), None, *ballot);
+        }
+        digest
+    }
+
     /// Carries out a request; what it changes is durable before the reply exists.
     pub fn handle(&mut self, message: &Message) -> Option<Message> {
         match message {
             Message::Prepare { to, term } => {
                 self.promised = replica::on_prepare(self.promised, *term);
-                Some(Message::Promised { from: *to, to: term.node, promised: self.promised })
+                let (promised, holds) = (self.promised, self.digest());
+                Some(Message::Promised { from: *to, to: term.node, promised, holds })
             }
             Message::Learn { to, name, term, question, with_body } => {
                 let reply = match replica::on_learn(self.promised, *term) {
@@ -107,7 +120,7 @@ impl Replica {
 /// Hands a reply to the leader it is for.
 pub fn deliver(leader: &mut Leader, message: &Message, effects: &mut Vec<Effect>) {
     match message.clone() {
-        Message::Promised { from, promised, .. } => leader.on_promised(from, promised, effects),
+        Message::Promised { from, promised, holds, .. } => leader.on_promised(from, promised, holds, effects),
         Message::Learned { from, name, term, question, reply } => {
             leader.on_learned(from, &name, term, question, reply, effects);
         }

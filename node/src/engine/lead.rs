@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
 use holdfast_core::register::leader::{AcceptReply, LearnReply};
-use holdfast_core::register::{Answer, Effect, Leader, Quorum, Request, Token};
+use holdfast_core::register::{Answer, Digest, Effect, Leader, Quorum, Request, Token};
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -218,9 +218,9 @@ impl Inner {
     fn prepare_here(self: &Arc<Self>, partition: Partition, term: Term) {
         let inner = self.clone();
         self.submit(ReplicaOp::Prepare { partition, term }, move |answer| {
-            if let Ok(ReplicaAnswer::Promised(promised)) = answer {
+            if let Ok(ReplicaAnswer::Promised { term, holds }) = answer {
                 let me = inner.me;
-                inner.drive(partition, |leader, effects| leader.on_promised(me, promised, effects));
+                inner.drive(partition, |leader, effects| leader.on_promised(me, term, holds, effects));
             }
         });
     }
@@ -232,12 +232,15 @@ impl Inner {
             let Ok(Reply::Prepare(reply)) = reply else { return };
             for item in reply.items {
                 let Some(promised) = item.promised else { continue };
-                let (Ok(partition), Ok(promised)) =
-                    (Partition::new(item.partition), Term::try_from(promised))
-                else {
+                let (Ok(partition), Ok(promised), Ok(digest)) = (
+                    Partition::new(item.partition),
+                    Term::try_from(promised),
+                    item.digest.as_ref().try_into(),
+                ) else {
                     continue;
                 };
-                inner.drive(partition, |leader, effects| leader.on_promised(to, promised, effects));
+                let holds = Digest(u128::from_be_bytes(digest));
+                inner.drive(partition, |leader, effects| leader.on_promised(to, promised, holds, effects));
             }
         });
     }

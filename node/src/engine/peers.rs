@@ -88,9 +88,11 @@ impl Inner {
         self.store.try_submit(ops.collect(), move |answers| {
             let promised =
                 partitions.into_iter().zip(answers).filter_map(|(partition, answer)| match answer {
-                    Ok(ReplicaAnswer::Promised(term)) => {
-                        Some(v1::prepare_reply::Item { partition, promised: Some(term.into()) })
-                    }
+                    Ok(ReplicaAnswer::Promised { term, holds }) => Some(v1::prepare_reply::Item {
+                        partition,
+                        promised: Some(term.into()),
+                        digest: holds.0.to_be_bytes().to_vec().into(),
+                    }),
                     _ => None,
                 });
             reply(Reply::Prepare(v1::PrepareReply { items: promised.collect() }));

@@ -2,6 +2,8 @@
 //!
 //! Every commit here is rare and large. It runs with quick repair, so that an unclean stop costs no walk of the file.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,16 +11,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::record::Record;
+use holdfast_core::register::Digest;
 use holdfast_core::term::{Ballot, Term};
-use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
-use redb::{StorageError, TableDefinition, TableError};
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
+use redb::{StorageError, Table, TableDefinition, TableError};
 
 use crate::env::Disk;
 
 use super::backend::Backend;
 use super::error::{OpenError, StoreError, is_disk_full};
 use super::format;
-use super::memtable::{Entry, Generation};
+use super::memtable::{self, Generation};
 use super::record_cache::RecordCache;
 
 /// redb's file.
@@ -27,10 +30,14 @@ pub(super) const BASE_FILE: &str = "heads.redb";
 const HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("heads");
 const BODIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bodies");
 const PROMISED: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("promised");
+/// What `heads` has of each partition.
+const DIGESTS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("digests");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const META_NODE: &str = "node";
 /// The first log segment that is not in here.
 const META_WAL_FIRST: &str = "wal_first";
+/// The `wal_first` that `digests` was written with. Another one: a version that knows no digests wrote here since.
+const META_DIGESTS_AT: &str = "digests_at";
 
 /// Why a checkpoint did not happen. The log still has everything.
 #[derive(Debug)]
@@ -47,6 +54,8 @@ pub(super) struct Meta {
     pub(super) node: NodeId,
     pub(super) wal_first: u64,
     pub(super) promised: Vec<(Partition, Term)>,
+    /// By partition. `None`: not known; see [`Base::count_digests`].
+    pub(super) digests: Option<Box<[Digest]>>,
 }
 
 /// redb, open.
@@ -96,10 +105,10 @@ impl Base {
             transaction.open_table(HEADS)?;
             transaction.open_table(BODIES)?;
             transaction.open_table(PROMISED)?;
+            transaction.open_table(DIGESTS)?;
             let mut meta = transaction.open_table(META)?;
             meta.insert(META_NODE, node.to_bytes().as_slice())?;
-            meta.insert(META_WAL_FIRST, wal_first.to_le_bytes().as_slice())?;
-            Ok(())
+            insert_wal_first(&mut meta, wal_first)
         })
         .map_err(open_error)
     }
@@ -129,7 +138,12 @@ impl Base {
             }
             promised.push((partition, format::read_term(term.value())));
         }
-        Ok(Some(Meta { node, wal_first: u64::from_le_bytes(wal_first), promised }))
+        let digests_at = meta.get(META_DIGESTS_AT)?;
+        let digests = match digests_at.is_some_and(|at| at.value() == wal_first) {
+            true => Some(read_digests(&transaction.open_table(DIGESTS)?)?),
+            false => None,
+        };
+        Ok(Some(Meta { node, wal_first: u64::from_le_bytes(wal_first), promised, digests }))
     }
 
     /// Whether it holds no record and no promise.
@@ -156,10 +170,21 @@ impl Base {
             self.write(|transaction| {
                 let mut heads = transaction.open_table(HEADS)?;
                 let mut bodies = transaction.open_table(BODIES)?;
+                let mut digests: BTreeMap<Partition, Digest> = BTreeMap::new();
+                let mut stored = transaction.open_table(DIGESTS)?;
                 for (key, entry) in &generation.records {
-                    let had_body = heads
-                        .insert(&key[..], &entry.head[..])?
-                        .is_some_and(|old| format::says_body_beside(old.value()));
+                    let old = heads.insert(&key[..], &entry.head[..])?;
+                    let old = old.as_ref().map(AccessGuard::value);
+                    let had_body = old.is_some_and(format::says_body_beside);
+                    let partition = Partition::of_name(key);
+                    let digest = match digests.entry(partition) {
+                        Entry::Occupied(entry) => entry.into_mut(),
+                        Entry::Vacant(entry) => {
+                            let stored = stored.get(partition.number())?;
+                            entry.insert(stored.map_or(Ok(Digest::default()), |value| digest(value.value()))?)
+                        }
+                    };
+                    digest.replace(key, old.and_then(format::says_ballot), entry.ballot);
                     if let Some(body) = &entry.body {
                         bodies.insert(&key[..], &body[..])?;
                     } else if had_body {
@@ -172,9 +197,10 @@ impl Base {
                     format::push_term(&mut bytes, *term);
                     promised.insert(partition.number(), bytes.as_slice())?;
                 }
-                let mut meta = transaction.open_table(META)?;
-                meta.insert(META_WAL_FIRST, wal_first.to_le_bytes().as_slice())?;
-                Ok(())
+                for (partition, digest) in digests {
+                    stored.insert(partition.number(), digest.0.to_be_bytes().as_slice())?;
+                }
+                insert_wal_first(&mut transaction.open_table(META)?, wal_first)
             })
         });
         match written {
@@ -183,6 +209,29 @@ impl Base {
             Ok(Err(error)) => Err(CommitError::Failed(format!("a checkpoint failed: {error}"))),
             Err(panic) => Err(CommitError::Failed(format!("a checkpoint failed: {panic}"))),
         }
+    }
+
+    /// Makes the digests of all that is in here, and writes them down: once, where they are not known.
+    pub(super) fn count_digests(&self, wal_first: u64) -> Result<Box<[Digest]>, OpenError> {
+        let mut digests = no_digests();
+        let count = || -> Result<(), redb::Error> {
+            for row in self.database.begin_read()?.open_table(HEADS)?.iter()? {
+                let (key, head) = row?;
+                if let Some(ballot) = format::says_ballot(head.value()) {
+                    digests[Partition::of_name(key.value()).index()].replace(key.value(), None, ballot);
+                }
+            }
+            self.write(|transaction| {
+                let mut stored = transaction.open_table(DIGESTS)?;
+                for partition in Partition::all() {
+                    let digest = digests[partition.index()];
+                    stored.insert(partition.number(), digest.0.to_be_bytes().as_slice())?;
+                }
+                insert_wal_first(&mut transaction.open_table(META)?, wal_first)
+            })
+        };
+        guarded(count).map_err(OpenError::Damaged)?.map_err(open_error)?;
+        Ok(digests)
     }
 
     fn write(
@@ -195,6 +244,38 @@ impl Base {
         transaction.commit()?;
         Ok(())
     }
+}
+
+fn insert_wal_first(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    wal_first: u64,
+) -> Result<(), redb::Error> {
+    let wal_first = wal_first.to_le_bytes();
+    meta.insert(META_WAL_FIRST, wal_first.as_slice())?;
+    meta.insert(META_DIGESTS_AT, wal_first.as_slice())?;
+    Ok(())
+}
+
+fn no_digests() -> Box<[Digest]> {
+    vec![Digest::default(); usize::from(Partition::COUNT)].into_boxed_slice()
+}
+
+fn read_digests(table: &ReadOnlyTable<u16, &'static [u8]>) -> Result<Box<[Digest]>, redb::Error> {
+    let mut digests = no_digests();
+    for row in table.iter()? {
+        let (partition, value) = row?;
+        let partition = Partition::new(partition.value().into());
+        let partition = partition.map_err(|e| redb::Error::Corrupted(format!("{BASE_FILE}: {e}")))?;
+        digests[partition.index()] = digest(value.value())?;
+    }
+    Ok(digests)
+}
+
+fn digest(value: &[u8]) -> Result<Digest, redb::Error> {
+    let bytes = value.try_into().map_err(|_| {
+        redb::Error::Corrupted(format!("{BASE_FILE}: a digest has {} bytes, not 16", value.len()))
+    })?;
+    Ok(Digest(u128::from_be_bytes(bytes)))
 }
 
 /// A consistent view of one checkpoint. Pages that it sees are not reused while it lives.
@@ -217,7 +298,7 @@ impl Snapshot {
     }
 
     /// A key's entry, its checksum verified; the body only when it is asked for.
-    pub(super) fn find(&self, key: &[u8], with_body: bool) -> Result<Option<Entry>, StoreError> {
+    pub(super) fn find(&self, key: &[u8], with_body: bool) -> Result<Option<memtable::Entry>, StoreError> {
         let get = || -> Result<Option<(Bytes, Option<Bytes>)>, StorageError> {
             let Some(head) = self.heads.get(key)? else { return Ok(None) };
             let head = Bytes::copy_from_slice(head.value());
@@ -230,7 +311,7 @@ impl Snapshot {
         };
         let Some((head, body)) = read(get)? else { return Ok(None) };
         let ballot = format::check(key, &head)?.ballot;
-        Ok(Some(Entry { ballot, head, body }))
+        Ok(Some(memtable::Entry { ballot, head, body }))
     }
 
     /// Up to `limit` heads from `start` (inclusive) to `end` (exclusive; `None`: the end), in key order.

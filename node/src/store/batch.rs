@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_core::ids::Partition;
+use holdfast_core::register::Digest;
 use holdfast_core::register::replica::{self, AcceptRule};
 use holdfast_core::term::{Ballot, Term};
 
@@ -41,6 +42,7 @@ pub(super) struct Batch<'a> {
     shared: &'a Shared,
     frame: Vec<u8>,
     promises: BTreeMap<Partition, Term>,
+    digests: BTreeMap<Partition, Digest>,
     records: BTreeMap<Vec<u8>, Placed>,
     outcomes: Vec<Outcome>,
 }
@@ -50,7 +52,14 @@ impl<'a> Batch<'a> {
     pub(super) fn new(shared: &'a Shared, log_bytes: usize) -> Self {
         let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + log_bytes);
         frame.resize(FRAME_HEADER_BYTES, 0);
-        Self { shared, frame, promises: BTreeMap::new(), records: BTreeMap::new(), outcomes: Vec::new() }
+        Self {
+            shared,
+            frame,
+            promises: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            records: BTreeMap::new(),
+            outcomes: Vec::new(),
+        }
     }
 
     /// Judges one operation.
@@ -59,13 +68,16 @@ impl<'a> Batch<'a> {
             Task::Prepare { partition, term } => {
                 let promised = replica::on_prepare(self.promised(*partition), *term);
                 self.promise(*partition, promised);
-                Ok(Outcome::Ready(Ok(ReplicaAnswer::Promised(promised))))
+                let holds = self.digest(*partition);
+                Ok(Outcome::Ready(Ok(ReplicaAnswer::Promised { term: promised, holds })))
             }
             Task::Learn { key, partition, term, with_body } => {
                 self.on_learn(key, *partition, *term, *with_body)
             }
             Task::Accept { key, partition, ballot, value } => self.on_accept(key, *partition, *ballot, value),
-            Task::Install { key, ballot, value } => self.on_install(key, *ballot, value),
+            Task::Install { key, partition, ballot, value } => {
+                self.on_install(key, *partition, *ballot, value)
+            }
             Task::Refuse(error) => Err(error.clone()),
         };
         self.outcomes.push(outcome.unwrap_or_else(|error| Outcome::Ready(Err(error))));
@@ -109,16 +121,23 @@ impl<'a> Batch<'a> {
             AcceptRule::Held => ReplicaAnswer::Stored,
             AcceptRule::Store => {
                 self.promise(partition, ballot.term);
-                self.store(key, ballot, value);
+                self.store(key, partition, accepted, ballot, value);
                 ReplicaAnswer::Stored
             }
         };
         Ok(Outcome::Ready(Ok(answer)))
     }
 
-    fn on_install(&mut self, key: &[u8], ballot: Ballot, value: &Encoded) -> Result<Outcome, StoreError> {
-        if replica::on_install(self.accepted(key)?, ballot) {
-            self.store(key, ballot, value);
+    fn on_install(
+        &mut self,
+        key: &[u8],
+        partition: Partition,
+        ballot: Ballot,
+        value: &Encoded,
+    ) -> Result<Outcome, StoreError> {
+        let accepted = self.accepted(key)?;
+        if replica::on_install(accepted, ballot) {
+            self.store(key, partition, accepted, ballot, value);
         }
         Ok(Outcome::Ready(Ok(ReplicaAnswer::Stored)))
     }
@@ -141,7 +160,21 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn store(&mut self, key: &[u8], ballot: Ballot, value: &Encoded) {
+    fn digest(&self, partition: Partition) -> Digest {
+        self.digests.get(&partition).copied().unwrap_or_else(|| self.shared.digest(partition))
+    }
+
+    fn store(
+        &mut self,
+        key: &[u8],
+        partition: Partition,
+        accepted: Option<Ballot>,
+        ballot: Ballot,
+        value: &Encoded,
+    ) {
+        let mut digest = self.digest(partition);
+        digest.replace(key, accepted, ballot);
+        self.digests.insert(partition, digest);
         let placed = fact::push_record(&mut self.frame, key, ballot, value);
         self.records.insert(key.to_vec(), placed);
     }
@@ -158,7 +191,7 @@ impl<'a> Batch<'a> {
 
     /// The frame is durable (or there was none to write): publishes it and answers, in the order of the operations.
     pub(super) fn publish(self) -> Vec<Result<ReplicaAnswer, StoreError>> {
-        let Self { shared, mut frame, promises, records, outcomes } = self;
+        let Self { shared, mut frame, promises, digests, records, outcomes } = self;
         if frame.capacity() / 2 > frame.len() {
             frame.shrink_to_fit();
         }
@@ -169,6 +202,9 @@ impl<'a> Batch<'a> {
             for (partition, term) in promises {
                 published.promised[partition.index()] = term;
                 published.memtable.active.promise(partition, term);
+            }
+            for (partition, digest) in digests {
+                published.digests[partition.index()] = digest;
             }
             for placed in records.values() {
                 let (key, entry) = placed.entry(&frame);

@@ -106,6 +106,11 @@ pub(super) fn check(key: &[u8], value: &[u8]) -> Result<Checked, StoreError> {
     Ok(Checked { ballot: read_ballot(&value[BALLOT_AT..BESIDE_AT]), body_beside })
 }
 
+/// The ballot of an unchecked head's value.
+pub(super) fn says_ballot(value: &[u8]) -> Option<Ballot> {
+    value.get(BALLOT_AT..BESIDE_AT).map(read_ballot)
+}
+
 /// Whether an unchecked head's value says that the body is kept beside it.
 pub(super) fn says_body_beside(value: &[u8]) -> bool {
     value.get(BESIDE_AT) == Some(&1)

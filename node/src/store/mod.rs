@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use holdfast_core::ids::{BucketName, NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
+use holdfast_core::register::Digest;
 use holdfast_core::term::{Ballot, Term};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -153,6 +154,11 @@ impl Store {
     /// The highest term that this replica has durably promised in a partition.
     pub fn promised(&self, partition: Partition) -> Term {
         self.shared.promised(partition)
+    }
+
+    /// What this replica durably holds of a partition.
+    pub fn digest(&self, partition: Partition) -> Digest {
+        self.shared.digest(partition)
     }
 
     /// What is durably accepted for a key; the body only when it is asked for. Does not wait for the writer.

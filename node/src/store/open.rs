@@ -68,8 +68,17 @@ pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenErro
         *known = term.max(*known);
     }
     let snapshot = Arc::new(base.snapshot().map_err(OpenError::Damaged)?);
+    let mut digests = match meta.digests {
+        Some(digests) => digests,
+        None => base.count_digests(meta.wal_first)?,
+    };
+    for (key, entry) in &facts.records {
+        // A damaged head makes the digest wrong: then the others' differ, and a leader learns each key.
+        let old = snapshot.find(key, false).ok().flatten().map(|old| old.ballot);
+        digests[Partition::of_name(key).index()].replace(key, old, entry.ballot);
+    }
     let memtable = Memtable { active: facts, frozen: None };
-    let shared = Arc::new(Shared::new(Published { memtable, base: snapshot, promised }, claim));
+    let shared = Arc::new(Shared::new(Published { memtable, base: snapshot, promised, digests }, claim));
     let checkpointer = Checkpointer::new(base, Arc::clone(&env.disk), Arc::clone(&shared));
     let checkpoints = Checkpoints::new(env.blocking, checkpointer)?;
     let policy = CheckpointPolicy {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::ids::{ObjectName, Partition};
 use holdfast_core::record::{BODY_BYTES_MAX, Record};
+use holdfast_core::register::Digest;
 use holdfast_core::term::{Ballot, Term};
 
 use super::error::StoreError;
@@ -52,8 +53,13 @@ pub enum ReplicaOp {
 /// What a replica answers. Everything that it says is on disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReplicaAnswer {
-    /// To a prepare: the highest promised term now; equal to the asked one when that was promised.
-    Promised(Term),
+    /// To a prepare.
+    Promised {
+        /// The highest promised term now; equal to the asked one when that was promised.
+        term: Term,
+        /// What the replica holds of the partition at this moment.
+        holds: Digest,
+    },
     /// To a learn: what is accepted; `None`: nothing yet.
     Learned(Option<(Ballot, Arc<Record>)>),
     /// To an accept or install: it is on disk (or was already; for an install: or something newer is).
@@ -119,6 +125,7 @@ pub(super) enum Task {
     },
     Install {
         key: Vec<u8>,
+        partition: Partition,
         ballot: Ballot,
         value: Encoded,
     },
@@ -146,7 +153,7 @@ impl Task {
                 Ok(()) => {
                     let key = format::storage_key(&name);
                     let value = format::encode(&key, ballot, &record);
-                    Self::Install { key, ballot, value }
+                    Self::Install { key, partition: name.partition(), ballot, value }
                 }
             },
         }

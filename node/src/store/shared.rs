@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use holdfast_core::ids::Partition;
 use holdfast_core::record::Record;
+use holdfast_core::register::Digest;
 use holdfast_core::term::{Ballot, Term};
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -21,6 +22,8 @@ pub(super) struct Published {
     pub(super) base: Arc<Snapshot>,
     /// By partition.
     pub(super) promised: Box<[Term]>,
+    /// What is held, by partition.
+    pub(super) digests: Box<[Digest]>,
 }
 
 /// Where the one checkpoint stands.
@@ -138,6 +141,10 @@ impl Shared {
 
     pub(super) fn promised(&self, partition: Partition) -> Term {
         self.published.read().promised[partition.index()]
+    }
+
+    pub(super) fn digest(&self, partition: Partition) -> Digest {
+        self.published.read().digests[partition.index()]
     }
 
     /// Fails for good.

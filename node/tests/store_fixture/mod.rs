@@ -10,6 +10,7 @@ use bytes::Bytes;
 use holdfast_core::history::{Effect, History};
 use holdfast_core::ids::{NodeId, ObjectName, OpId};
 use holdfast_core::record::{Object, Record, State};
+use holdfast_core::register::Digest;
 use holdfast_core::term::{Ballot, ConfigVersion, Term, Version};
 use node::store::{ReplicaAnswer, ReplicaOp, Store, StoreOptions};
 
@@ -68,6 +69,15 @@ pub fn install(key: &str, ballot: Ballot) -> ReplicaOp {
     let name = name(key);
     let record = Arc::new(record(&name, ballot));
     ReplicaOp::Install { name, ballot, record }
+}
+
+/// Of a partition with these keys.
+pub fn digest<'a>(held: impl IntoIterator<Item = (&'a str, Ballot)>) -> Digest {
+    let mut digest = Digest::default();
+    for (key, ballot) in held {
+        digest.replace(format!("bucket\0{key}").as_bytes(), None, ballot);
+    }
+    digest
 }
 
 /// Small checkpoints, so that tests see many.
