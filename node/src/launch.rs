@@ -22,11 +22,16 @@ const BLOCKING_THREADS_MAX: usize = 16;
 /// Runs a node until it is told to stop by SIGTERM or SIGINT. Errors are for people.
 pub fn run_node(settings: &Settings) -> Result<(), String> {
     start_logging(settings.log_format, &settings.log)?;
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let mut builder = match settings.worker_threads {
+        // One thread needs no scheduler that shares work out.
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        threads => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            threads.map(|threads| builder.worker_threads(threads));
+            builder
+        }
+    };
     builder.enable_all().thread_name("node").max_blocking_threads(BLOCKING_THREADS_MAX);
-    if let Some(threads) = settings.worker_threads {
-        builder.worker_threads(threads);
-    }
     let runtime = builder.build().map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let outcome = runtime.block_on(run(settings));
     // What still blocks is the operating system's to end.

@@ -60,7 +60,9 @@ impl Inner {
             }
             Some(cell) if cell.leader.quorum() != quorum => {
                 cell.leader.reconfigure(quorum.clone(), &mut effects);
-                cell.answer(&mut effects);
+                let answers = cell.answers(&mut effects);
+                drop(locked);
+                deliver(answers);
             }
             Some(_) => {}
         }
@@ -106,17 +108,18 @@ impl Inner {
         let partition = name.partition();
         let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
         let (sender, mut receiver) = oneshot::channel();
-        let effects = {
+        let promised = self.store.promised(partition);
+        let (answers, effects) = {
             let mut locked = self.partitions[partition.index()].cell.lock();
             let Some(cell) = &mut *locked else { return Answer::Unavailable };
-            cell.leader.on_heard(self.store.promised(partition));
+            cell.leader.on_heard(promised);
             cell.waiting.insert(token, sender);
             let mut effects = Vec::new();
             cell.leader.begin(token, name, request, &mut effects);
-            cell.answer(&mut effects);
             self.partitions[partition.index()].waiting.store(cell.leader.is_waiting(), Ordering::Relaxed);
-            effects
+            (cell.answers(&mut effects), effects)
         };
+        deliver(answers);
         self.perform_all(partition, effects);
         let mut expiry = Expiry { inner: self, partition, token, armed: true };
         if let Ok(answer) = timeout_at(deadline, &mut receiver).await {
@@ -155,16 +158,21 @@ impl Inner {
         let mut locked = here.cell.lock();
         let Some(cell) = &mut *locked else { return effects };
         event(&mut cell.leader, &mut effects);
-        cell.answer(&mut effects);
         here.waiting.store(cell.leader.is_waiting(), Ordering::Relaxed);
+        let answers = cell.answers(&mut effects);
+        drop(locked);
+        deliver(answers);
         effects
     }
 
-    /// Peers first: the own replica answers within this call or on another thread, and they have the longer way.
-    fn perform_all(self: &Arc<Self>, partition: Partition, effects: Vec<Effect>) {
-        let (here, away): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|effect| effect.to() == Some(self.me));
-        for effect in away.into_iter().chain(here) {
+    /// The own disk first: it works while the peers are written to. What the own replica answers within this call, last.
+    fn perform_all(self: &Arc<Self>, partition: Partition, mut effects: Vec<Effect>) {
+        effects.sort_by_key(|effect| match effect {
+            Effect::Accept { to, .. } if *to == self.me => 0,
+            effect if effect.to() != Some(self.me) => 1,
+            _ => 2,
+        });
+        for effect in effects {
             self.perform(partition, effect);
         }
     }
@@ -211,7 +219,7 @@ impl Inner {
                 });
             }
             Effect::Accept { to, name, ballot, record } => self.send_accept(to, name, ballot, &record),
-            Effect::Answer { .. } => unreachable!("answers were delivered under the lock"),
+            Effect::Answer { .. } => unreachable!("answers were taken out before"),
         }
     }
 
@@ -290,17 +298,27 @@ impl Inner {
     }
 }
 
+/// Answers on their way to those who wait.
+type Answers = Vec<(oneshot::Sender<Answer>, Answer)>;
+
 impl Cell {
-    /// Delivers the answers among the effects.
-    fn answer(&mut self, effects: &mut Vec<Effect>) {
+    /// Takes the answers out of the effects.
+    fn answers(&mut self, effects: &mut Vec<Effect>) -> Answers {
+        let mut answers = Vec::new();
         effects.retain_mut(|effect| {
             let Effect::Answer { token, answer } = effect else { return true };
-            if let Some(asker) = self.waiting.remove(token) {
-                // An asker that went away does not need it.
-                drop(asker.send(answer.clone()));
-            }
+            answers.extend(self.waiting.remove(token).map(|asker| (asker, answer.clone())));
             false
         });
+        answers
+    }
+}
+
+/// Never under the partition's lock: it wakes tasks, which is a system call when they are another thread's.
+fn deliver(answers: Answers) {
+    for (asker, answer) in answers {
+        // An asker that went away does not need it.
+        drop(asker.send(answer));
     }
 }
 
