@@ -102,7 +102,7 @@ fn about(name: Name) -> &'static str {
         Name::Typescript => "types and tests of the npm package",
         Name::Node => "the node is built in release",
         Name::E2e => "real node processes, real etcd, real headless Chromium",
-        Name::Deny => "licences, advisories and sources of the dependencies",
+        Name::Deny => "licences, bans and sources of the dependencies",
     }
 }
 
@@ -138,7 +138,16 @@ fn work(name: Name, full: bool) -> Result<Counts, String> {
             }
             run_tests(tests.env(NODE_BINARY_VARIABLE, node_binary()?))
         }
-        Name::Deny => done(build::run(&mut cargo(["deny", "--workspace", "check"]))),
+        // Not the advisories: they need the network, and a new one fails a commit that passed yesterday.
+        Name::Deny => done(build::run(&mut cargo([
+            "deny",
+            "--workspace",
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ]))),
     }
 }
 
