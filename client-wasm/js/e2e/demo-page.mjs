@@ -11,7 +11,11 @@ export async function checkPage(browser, url, shots) {
   const problems = [];
   page.on("pageerror", (error) => problems.push(error.message));
   page.on("console", (message) => /Content.Security.Policy/i.test(message.text()) && problems.push(message.text()));
-  const shot = (name) => (shots === undefined ? undefined : page.screenshot({ path: `${shots}/${name}.png`, fullPage: true }));
+  // Transitions are ended first: a change of the colour scheme starts some.
+  const shot = (name) =>
+    shots === undefined
+      ? undefined
+      : page.screenshot({ path: `${shots}/${name}.png`, fullPage: true, animations: "disabled" });
   const name = `e2e ${Date.now()} "ü" #1 100%?.png`;
   await page.goto(url);
   await page.waitForFunction(() => document.querySelectorAll("#nodes li.up").length > 0);

@@ -1,6 +1,6 @@
 //! Listings: performs what the merge ([`holdfast_core::listing`]) asks for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::write::{Done, Operation, no_layout};
 use super::{ClusterView, Inner};
@@ -60,12 +60,13 @@ impl Inner {
         let (mut merge, mut effects) = ListMerge::begin(query.clone(), &view.layout, &answering);
         // Bounded by the merge itself: one page for each node and a few resolves at a time.
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let mut waiting = BTreeSet::new();
+        // When each asked node counts as slow (again).
+        let mut waiting = BTreeMap::new();
         loop {
             for effect in effects {
                 match effect {
                     Effect::AskPage { node, from, limit } => {
-                        waiting.insert(node);
+                        waiting.insert(node, Instant::now() + SLOW_AFTER);
                         self.ask_page(view, query, node, from, limit, sender.clone());
                     }
                     Effect::Resolve(name) => self.resolve_for_list(name, deadline, sender.clone()),
@@ -76,8 +77,17 @@ impl Inner {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            effects = match timeout(SLOW_AFTER, receiver.recv()).await {
-                Err(_) => waiting.iter().flat_map(|node| merge.on_node_slow(*node)).collect(),
+            let look_at = waiting.values().copied().min().unwrap_or(deadline).min(deadline);
+            effects = match timeout_at(look_at, receiver.recv()).await {
+                Err(_) => {
+                    let now = Instant::now();
+                    let slow = waiting.iter_mut().filter(|(_, slow_at)| **slow_at <= now);
+                    slow.flat_map(|(node, slow_at)| {
+                        *slow_at = now + SLOW_AFTER;
+                        merge.on_node_slow(*node)
+                    })
+                    .collect()
+                }
                 Ok(None) => return Ok(None),
                 Ok(Some(Event::Page(node, page))) => {
                     waiting.remove(&node);
