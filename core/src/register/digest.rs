@@ -6,8 +6,9 @@ use crate::term::Ballot;
 /// The sum of a hash of every key with the ballot that is accepted for it, modulo 2^128. The order in which records came
 /// does not matter, and one is replaced without looking at the others.
 ///
-/// Differing sets with one digest are as likely as a guess of 128 bits. Who could search for them would have to choose
-/// the ballots too, and those are the leaders'.
+/// Two sets that differ by chance have one digest as rarely as 128 bits are guessed. Somebody who may write and can foresee
+/// ballots could search for keys whose sum is a given one, while a replica is away: before clients that are not trusted may
+/// write, the hash needs a key that is the cluster's secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Digest(pub u128);
 

@@ -1,7 +1,6 @@
 //! The leader of one partition: it orders the writes of each key, different keys in parallel.
 //!
-//! Something happened goes in (`begin`, `on_*`), effects come out; whoever drives it performs all effects of one event
-//! before the next. Messages may be lost, late, doubled and reordered. It keeps no clock: `on_tick` sends again what
+//! Something happened goes in (`begin`, `on_*`), effects come out, to be performed in any order. Messages may be lost, late, doubled and reordered. It keeps no clock: `on_tick` sends again what
 //! was not answered, `on_expired` ends a request whose deadline passed.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -457,8 +456,10 @@ impl Leader {
         while slot.busy == Busy::Idle {
             slot.quiet_ticks = 0;
             let Some(front) = slot.queue.front() else {
+                // One of this term that is known by its head alone was forgotten, and so it was chosen.
                 if let Known::Proposed(held) = &slot.known
                     && held.ballot.term == term
+                    && held.record.is_whole()
                 {
                     slot.busy = Busy::accepting(held.clone(), None);
                     self.orphans.insert(name.clone());

@@ -653,6 +653,24 @@ fn idle_keys_are_forgotten_and_learnt_again() {
 }
 
 #[test]
+fn a_proposal_of_which_only_the_head_is_known_is_not_completed_for_nobody() {
+    let mut bench = Bench::warm(1);
+    let chosen = (ballot(2, 0, 2), written(1, ballot(2, 0, 2)));
+    for number in 0..SLOTS_REMEMBERED_MAX {
+        let name = ObjectName::new("b", &format!("other{number}")).expect("a name");
+        bench.leader.begin(Token(1000 + number as u64), &name, Request::Resolve, &mut Vec::new());
+    }
+    bench.begin(Request::Resolve);
+    let question = 3 + SLOTS_REMEMBERED_MAX as u64;
+    // Replica 2 has it still in its queue.
+    bench.learned(0, question, head(&chosen));
+    assert_eq!(bench.learned(2, question, None), bench.learns(&[0, 1, 2], question + 1, true));
+    assert_eq!(bench.expired(2), answer(2, Answer::Unavailable));
+    let proposed = bench.ticks().into_iter().any(|effect| matches!(effect, Effect::Accept { .. }));
+    assert!(!proposed, "a head without its body is proposed");
+}
+
+#[test]
 fn a_new_config_ends_the_term_and_outranks_it() {
     let mut bench = Bench::warm(1);
     bench.begin(Request::Resolve);

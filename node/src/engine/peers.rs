@@ -59,6 +59,7 @@ impl PeerHandler for Engine {
                 Ok(page) => Reply::ListLocal(page),
                 Err(error) => Reply::Error((&error).into()),
             }),
+            // The stream answers these by itself.
             Ask::Ping(_) | Ask::Leaving(_) => {
                 reply(Reply::Pong(v1::Pong { node: inner.me.to_bytes().to_vec().into() }));
             }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::Frames;
 use super::link::OUTSTANDING_MAX;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, outbox};
 use crate::env::BoxIo;
 
 /// A peer asks for a sign of life far more often: one that is silent for so long has gone without a word.
@@ -48,14 +48,27 @@ struct UnderWay {
     none: Notify,
 }
 
-impl UnderWay {
-    /// One was answered. Whether it was the last.
-    fn finish(&self) -> bool {
-        let last = self.count.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last {
-            self.none.notify_one();
+/// One of them. It ends when this is dropped: also when nobody answers, because that panicked.
+struct Asked {
+    id: u64,
+    outbox: Outbox<PeerReply>,
+    under_way: Arc<UnderWay>,
+}
+
+impl Asked {
+    fn answer(self, body: Reply) {
+        self.outbox.push(PeerReply { id: self.id, body: Some(body) });
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.under_way.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.under_way.none.notify_one();
+            self.outbox.send_now();
+        } else {
+            self.outbox.send_soon();
         }
-        last
     }
 }
 
@@ -68,22 +81,30 @@ impl Exchange {
     pub(super) async fn run(self, io: BoxIo, from: String, stop: CancellationToken) {
         let (reads, writes) = tokio::io::split(io);
         let mut frames = Frames::new(reads);
-        let outbox = Outbox::new(writes);
-        let asker = match timeout(GREETING_MAX, self.greet(&mut frames, &outbox)).await {
+        let (outbox, mut writer) = outbox(writes);
+        let greeting = tokio::select! {
+            () = stop.cancelled() => return,
+            greeting = timeout(GREETING_MAX, self.greet(&mut frames, &outbox)) => greeting,
+        };
+        let asker = match greeting {
             Ok(Ok(asker)) => asker,
             Ok(Err(reason)) => {
                 tracing::warn!(from, reason, "a connection to the peer port was refused");
                 // Best effort: the reason, for the other end's log.
                 outbox.close();
-                return drop(timeout(GREETING_MAX, outbox.write()).await);
+                return drop(timeout(GREETING_MAX, writer.write()).await);
             }
             Err(_) => return tracing::warn!(from, "a connection to the peer port said nothing: closed"),
         };
         loop {
+            // One that does not take its answers is not asked for more.
+            if outbox.is_full() && writer.room().await.is_err() {
+                return;
+            }
             let frame = tokio::select! {
                 // Writing first: a stream of requests must not hold up the replies.
                 biased;
-                _ = outbox.write() => return,
+                _ = writer.write() => return,
                 () = stop.cancelled() => break,
                 frame = timeout(SILENT_MAX, frames.next::<PeerRequests>()) => frame,
             };
@@ -110,7 +131,7 @@ impl Exchange {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = outbox.write() => {}
+            _ = writer.write() => {}
             () = idle => {}
         }
     }
@@ -143,19 +164,15 @@ impl Exchange {
     }
 
     fn on_request(&self, asker: NodeId, PeerRequest { id, body }: PeerRequest, outbox: &Outbox<PeerReply>) {
-        let (outbox, under_way) = (outbox.clone(), self.under_way.clone());
-        let reply = Box::new(move |body| {
-            outbox.push(PeerReply { id, body: Some(body) });
-            if under_way.finish() { outbox.send_now() } else { outbox.send_soon() }
-        });
+        let asked = Asked { id, outbox: outbox.clone(), under_way: self.under_way.clone() };
         match body {
-            Some(Request::Ping(_)) => reply(self.pong()),
+            Some(Request::Ping(_)) => asked.answer(self.pong()),
             Some(Request::Leaving(_)) => {
                 self.handler.on_leaving(asker);
-                reply(self.pong());
+                asked.answer(self.pong());
             }
-            Some(body) => self.handler.handle(body, reply),
-            None => reply(Reply::Error(v1::ErrorDetail {
+            Some(body) => self.handler.handle(body, Box::new(move |body| asked.answer(body))),
+            None => asked.answer(Reply::Error(v1::ErrorDetail {
                 code: "invalid".to_owned(),
                 message: "this node does not know what was asked: its version is older".to_owned(),
                 ..v1::ErrorDetail::default()

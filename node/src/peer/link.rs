@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::frames::Frames;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, OutboxWriter, outbox};
 use crate::env::Env;
 
 /// Silence that makes a peer suspected. Far above a loopback or data-centre round trip and a scheduler's hiccup, and
@@ -40,6 +40,9 @@ const LEAVING_FOR: Duration = Duration::from_secs(5);
 /// Requests outstanding to one peer at most, in number and in bytes; beyond them it counts as lost at once.
 pub(super) const OUTSTANDING_MAX: usize = 16_384;
 const OUTSTANDING_BYTES_MAX: usize = 64 << 20;
+
+/// The id under which a sign of life is owed by a peer of which nothing else is awaited any more. Requests count from 1.
+const SILENCE: u64 = 0;
 
 /// Why there is no answer. The request may or may not have been carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -174,6 +177,13 @@ fn request_bytes(request: &Request) -> usize {
     body.unwrap_or(0) + 256
 }
 
+/// A greeted connection.
+struct Connection {
+    outbox: Outbox<PeerRequest>,
+    writer: OutboxWriter<PeerRequest>,
+    frames: Frames,
+}
+
 struct Runner {
     env: Env,
     cluster: String,
@@ -190,10 +200,10 @@ impl Runner {
         let mut told = false;
         loop {
             match self.connect().await {
-                Ok((outbox, replies)) => {
+                Ok(connection) => {
                     tracing::info!(peer = %self.node, address = %self.address, "peer connected");
                     (pause, told) = (RECONNECT_PAUSE.0, false);
-                    self.serve(outbox, replies).await;
+                    self.serve(connection).await;
                     tracing::info!(peer = %self.node, "peer lost");
                 }
                 Err(reason) if !told => {
@@ -210,18 +220,19 @@ impl Runner {
     }
 
     /// Connects and checks that the right node of the right cluster answers.
-    async fn connect(&self) -> Result<(Outbox<PeerRequest>, Frames), String> {
+    async fn connect(&self) -> Result<Connection, String> {
         let io = timeout(CONNECT_TIMEOUT, self.env.net.connect(self.address.clone()))
             .await
             .map_err(|_| "no connection in time".to_owned())?
             .map_err(|error| format!("cannot connect: {error}"))?;
         let (reads, writes) = tokio::io::split(io);
-        let (mut frames, outbox) = (Frames::new(reads), Outbox::new(writes));
+        let mut frames = Frames::new(reads);
+        let (outbox, mut writer) = outbox(writes);
         let hello = v1::Ping { cluster: self.cluster.clone(), node: self.me.to_bytes().to_vec().into() };
         outbox.push(PeerRequest { id: 0, body: Some(Request::Ping(hello)) });
         let greeting = async {
             tokio::select! {
-                broken = outbox.write() => Err(broken.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+                broken = writer.write() => Err(broken.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
                 first = frames.next::<PeerReplies>() => first,
             }
         };
@@ -232,7 +243,7 @@ impl Runner {
         let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);
         match answer {
             Some(Reply::Pong(pong)) if NodeId::from_slice(&pong.node) == Ok(self.node) => {
-                Ok((outbox, frames))
+                Ok(Connection { outbox, writer, frames })
             }
             Some(Reply::Pong(_)) => Err("another node answers at this address".to_owned()),
             Some(Reply::Error(error)) => Err(error.message),
@@ -240,11 +251,11 @@ impl Runner {
         }
     }
 
-    async fn serve(&self, outbox: Outbox<PeerRequest>, mut frames: Frames) {
+    async fn serve(&self, Connection { outbox, mut writer, mut frames }: Connection) {
         let now = Instant::now();
         {
             let mut state = self.state.lock();
-            state.outbox = Some(outbox.clone());
+            state.outbox = Some(outbox);
             state.owing_since = now;
             state.last_heard = Some(now);
             // What was leaving is back.
@@ -257,7 +268,7 @@ impl Runner {
         loop {
             tokio::select! {
                 biased;
-                _ = outbox.write() => return,
+                _ = writer.write() => return,
                 frame = frames.next::<PeerReplies>() => match frame {
                     Ok(Some(frame)) => self.on_frame(frame),
                     Ok(None) => return,
@@ -289,6 +300,8 @@ impl Runner {
             let mut state = self.state.lock();
             state.owing_since = now;
             state.last_heard = Some(now);
+            // What stood for the sign of life that was awaited.
+            state.pending.remove(&SILENCE);
             for reply in frame.replies {
                 let Some(pending) = state.pending.remove(&reply.id) else { continue };
                 state.pending_bytes -= pending.bytes;
@@ -321,10 +334,10 @@ impl Runner {
                 return true;
             }
             tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
-            // The probe stays pending, so that the silence goes on being measured.
+            // Something stays pending, so that the silence goes on being measured.
             let lost = std::mem::take(&mut state.pending);
             state.pending_bytes = 0;
-            state.pending.insert(0, Pending { callback: Box::new(|_| {}), bytes: 0 });
+            state.pending.insert(SILENCE, Pending { callback: Box::new(|_| {}), bytes: 0 });
             lost
         };
         for pending in lost.into_values() {

@@ -22,6 +22,8 @@ use crate::env::BoxIo;
 const MESSAGES_FIELD: u32 = 1;
 /// What is queued is written by whoever queued it up to this size: what a socket's buffer takes at once.
 const WRITE_AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// With more queued than this, nothing is added to it that can wait.
+const QUEUED_BYTES_MAX: usize = 8 << 20;
 /// Memory that is kept for the next frame.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -36,53 +38,50 @@ impl<T> Clone for Outbox<T> {
     }
 }
 
+/// Writes what is pushed. Dropping it ends the connection's sending, whoever still has the outbox.
+pub(super) struct OutboxWriter<T> {
+    shared: Arc<Mutex<Shared<T>>>,
+}
+
 struct Shared<T> {
-    io: WriteHalf<BoxIo>,
+    /// Absent once nothing can be written any more.
+    io: Option<WriteHalf<BoxIo>>,
     messages: VecDeque<T>,
     queued_bytes: usize,
     /// Encoded and not yet written.
     frame: BytesMut,
     flushed: bool,
-    /// Of the task in [`Outbox::write`]; absent when it was woken and has not run yet.
+    /// Of the task in [`OutboxWriter`]; absent when it was woken and has not run yet.
     writer: Option<Waker>,
-    end: End,
+    /// Nothing more is taken: the end comes once all that is queued was written.
+    closing: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// None in sight.
-    Open,
-    /// Once all that is queued was written.
-    Closing,
-    /// Nothing can be written any more.
-    Broken,
+/// An outbox into a connection, and its writer.
+pub(super) fn outbox<T: Message>(io: WriteHalf<BoxIo>) -> (Outbox<T>, OutboxWriter<T>) {
+    let shared = Arc::new(Mutex::new(Shared {
+        io: Some(io),
+        messages: VecDeque::new(),
+        queued_bytes: 0,
+        frame: BytesMut::new(),
+        flushed: true,
+        writer: None,
+        closing: false,
+    }));
+    (Outbox { shared: shared.clone() }, OutboxWriter { shared })
 }
 
 impl<T: Message> Outbox<T> {
-    /// An outbox into the connection. Somebody must run [`Self::write`].
-    pub(super) fn new(io: WriteHalf<BoxIo>) -> Self {
-        let shared = Shared {
-            io,
-            messages: VecDeque::new(),
-            queued_bytes: 0,
-            frame: BytesMut::new(),
-            flushed: true,
-            writer: None,
-            end: End::Open,
-        };
-        Self { shared: Arc::new(Mutex::new(shared)) }
-    }
-
     /// Queues a message; dropped when the connection has ended. [`Self::send_now`] or [`Self::send_soon`] must follow.
     pub(super) fn push(&self, message: T) {
         let mut shared = self.shared.lock();
-        if shared.end == End::Open {
+        if shared.io.is_some() && !shared.closing {
             shared.queued_bytes += message.encoded_len();
             shared.messages.push_back(message);
         }
     }
 
-    /// Has the task in [`Self::write`] send what is queued, together with what else is pushed until it runs.
+    /// Has the writer's task send what is queued, together with what else is pushed until it runs.
     pub(super) fn send_soon(&self) {
         let writer = self.shared.lock().writer.take();
         if let Some(writer) = writer {
@@ -96,11 +95,12 @@ impl<T: Message> Outbox<T> {
         let mut shared = self.shared.lock();
         // Without a waker the task was woken before, and sends this too.
         let Some(writer) = shared.writer.take() else { return };
-        if shared.queued_bytes <= WRITE_AT_ONCE_BYTES_MAX {
+        while shared.queued_bytes <= WRITE_AT_ONCE_BYTES_MAX {
             // What the socket does not take now, the task goes on with: it is its waker that waits for the socket.
-            match shared.poll_drain(&mut Context::from_waker(&writer)) {
-                Poll::Ready(Ok(())) | Poll::Pending => return shared.writer = Some(writer),
-                Poll::Ready(Err(_)) => shared.end = End::Broken,
+            match shared.poll_frame(&mut Context::from_waker(&writer)) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) | Poll::Pending => return shared.writer = Some(writer),
+                Poll::Ready(Err(_)) => break,
             }
         }
         drop(shared);
@@ -109,29 +109,40 @@ impl<T: Message> Outbox<T> {
 
     /// Ends the connection's sending after what is queued.
     pub(super) fn close(&self) {
-        let mut shared = self.shared.lock();
-        if shared.end == End::Open {
-            shared.end = End::Closing;
-        }
-        drop(shared);
+        self.shared.lock().closing = true;
         self.send_soon();
     }
 
+    /// Whether so much is queued that [`OutboxWriter::room`] should be waited for.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.lock().queued_bytes > QUEUED_BYTES_MAX
+    }
+}
+
+impl<T: Message> OutboxWriter<T> {
     /// Writes what is pushed, until the outbox was closed and is empty, or the connection broke. Cancel safe: another call
     /// goes on where this one stopped.
-    pub(super) async fn write(&self) -> io::Result<()> {
+    pub(super) async fn write(&mut self) -> io::Result<()> {
+        self.write_until(|shared| shared.closing && shared.is_drained()).await
+    }
+
+    /// The same, until the outbox is not full.
+    pub(super) async fn room(&mut self) -> io::Result<()> {
+        self.write_until(|shared| shared.queued_bytes <= QUEUED_BYTES_MAX / 2).await
+    }
+
+    async fn write_until(&mut self, done: fn(&Shared<T>) -> bool) -> io::Result<()> {
         poll_fn(|context| {
-            let mut shared = self.shared.lock();
-            if shared.end == End::Broken {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            shared.writer = Some(context.waker().clone());
-            match shared.poll_drain(context) {
-                Poll::Ready(Ok(())) if shared.end == End::Closing => Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(error)) => {
-                    shared.end = End::Broken;
-                    Poll::Ready(Err(error))
+            loop {
+                // Locked for one frame at a time: others push meanwhile, the store's thread among them.
+                let mut shared = self.shared.lock();
+                shared.writer = Some(context.waker().clone());
+                let more = ready!(shared.poll_frame(context))?;
+                if done(&shared) {
+                    return Poll::Ready(Ok(()));
+                }
+                if !more {
+                    return Poll::Pending;
                 }
             }
         })
@@ -139,48 +150,77 @@ impl<T: Message> Outbox<T> {
     }
 }
 
+impl<T> Drop for OutboxWriter<T> {
+    fn drop(&mut self) {
+        let mut shared = self.shared.lock();
+        shared.io = None;
+        shared.messages.clear();
+        shared.queued_bytes = 0;
+    }
+}
+
 impl<T: Message> Shared<T> {
-    /// Ready when everything was handed to the connection.
-    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if self.frame.is_empty() && !self.encode_frame() {
-                if !self.flushed {
-                    ready!(Pin::new(&mut self.io).poll_flush(context))?;
-                    self.flushed = true;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            let written = ready!(Pin::new(&mut self.io).poll_write(context, &self.frame))?;
+    fn is_drained(&self) -> bool {
+        self.messages.is_empty() && self.frame.is_empty() && self.flushed
+    }
+
+    /// Hands one frame to the connection. Ready with `false` when nothing is left.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let polled = self.try_frame(context);
+        if let Poll::Ready(Err(_)) = polled {
+            self.io = None;
+        }
+        polled
+    }
+
+    fn try_frame(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.frame.is_empty() {
+            self.encode_frame()?;
+        }
+        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        while !self.frame.is_empty() {
+            let written = ready!(Pin::new(&mut *io).poll_write(context, &self.frame))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.frame.advance(written);
             self.flushed = false;
         }
+        if !self.messages.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        if !self.flushed {
+            ready!(Pin::new(io).poll_flush(context))?;
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(false))
     }
 
-    /// The next frame, of what is queued. `false`: nothing is.
-    fn encode_frame(&mut self) -> bool {
-        if self.messages.is_empty() {
-            return false;
-        }
+    /// The next frame, of what is queued. Nothing when nothing is. Errors when a message is too long for any frame.
+    fn encode_frame(&mut self) -> io::Result<()> {
         if self.frame.capacity() > KEPT_BYTES_MAX {
             self.frame = BytesMut::new();
         }
         self.frame.clear();
-        self.frame.put_u32(0);
-        let mut messages = 0;
-        while messages < FRAME_MESSAGES_MAX && self.frame.len() < FRAME_BYTES_SOFT_MAX {
-            let Some(message) = self.messages.pop_front() else { break };
-            self.queued_bytes -= message.encoded_len();
+        for _ in 0..FRAME_MESSAGES_MAX {
+            let Some(bytes) = self.messages.front().map(Message::encoded_len) else { break };
+            if self.frame.is_empty() {
+                self.frame.put_u32(0);
+            } else if self.frame.len() + bytes > FRAME_BYTES_SOFT_MAX {
+                break;
+            }
+            let message = self.messages.pop_front().expect("its length was just asked");
+            self.queued_bytes -= bytes;
             prost::encoding::message::encode(MESSAGES_FIELD, &message, &mut self.frame);
-            messages += 1;
         }
-        let len = self.frame.len() - size_of::<u32>();
-        assert!(len <= FRAME_BYTES_MAX, "one message over the soft limit is far below the hard one");
+        let Some(len) = self.frame.len().checked_sub(size_of::<u32>()) else { return Ok(()) };
+        if len > FRAME_BYTES_MAX {
+            self.frame.clear();
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long for a frame"));
+        }
         let len = u32::try_from(len).expect("checked against the limit above");
         self.frame[..size_of::<u32>()].copy_from_slice(&len.to_be_bytes());
-        true
+        Ok(())
     }
 }
 
@@ -206,12 +246,11 @@ mod tests {
     async fn what_gathers_goes_out_as_one_frame() {
         let (here, mut there) = tokio::io::duplex(1 << 20);
         let (_, io) = tokio::io::split(Box::new(here) as BoxIo);
-        let outbox = Outbox::new(io);
+        let (outbox, mut writer) = outbox(io);
         for id in 0..3 {
             outbox.push(reply(id, 4));
             outbox.send_soon();
         }
-        let writer = outbox.clone();
         let writer = tokio::spawn(async move { writer.write().await });
         let frame = read_frame(&mut there).await;
         assert_eq!(frame.replies, (0..3).map(|id| reply(id, 4)).collect::<Vec<_>>());
@@ -226,8 +265,7 @@ mod tests {
     async fn sent_now_is_written_by_the_caller_and_finished_by_the_task() {
         let (here, mut there) = tokio::io::duplex(1000);
         let (_, io) = tokio::io::split(Box::new(here) as BoxIo);
-        let outbox = Outbox::new(io);
-        let writer = outbox.clone();
+        let (outbox, mut writer) = outbox(io);
         let writer = tokio::spawn(async move { writer.write().await });
         tokio::task::yield_now().await;
         outbox.push(reply(1, 100));
@@ -246,5 +284,30 @@ mod tests {
         outbox.push(reply(3, 100));
         outbox.send_now();
         assert!(writer.await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_no_frame_takes_breaks_the_connection() {
+        let (here, _there) = tokio::io::duplex(1000);
+        let (_, io) = tokio::io::split(Box::new(here) as BoxIo);
+        let (outbox, mut writer) = outbox(io);
+        outbox.push(reply(1, FRAME_BYTES_MAX));
+        assert!(outbox.is_full());
+        assert_eq!(writer.write().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        outbox.push(reply(2, 1));
+        assert_eq!(writer.write().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn the_writer_s_end_is_the_connection_s() {
+        let (here, mut there) = tokio::io::duplex(1000);
+        let (reads, io) = tokio::io::split(Box::new(here) as BoxIo);
+        let (outbox, writer) = outbox(io);
+        outbox.push(reply(1, 100));
+        drop((reads, writer));
+        outbox.push(reply(2, 100));
+        outbox.send_now();
+        assert_eq!(there.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(outbox.shared.lock().messages.is_empty());
     }
 }

@@ -132,11 +132,8 @@ impl Wal {
         let from = self.filled.max(self.end);
         match self.file.write_at(from, &FILL_AHEAD) {
             Ok(()) => self.filled = from + FILL_AHEAD.len() as u64,
-            // The frame itself may still find room.
-            Err(error) if is_disk_full(&error) => {
-                self.tail_dirty = true;
-                self.cut_tail()?;
-            }
+            // The frame itself may still find room. Whatever part of the zeros was written is no frame.
+            Err(error) if is_disk_full(&error) => {}
             Err(error) => return Err(failed("filling the log ahead failed", &error)),
         }
         Ok(())

@@ -32,7 +32,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Measure everything
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     /// The bare tonic server that nodes are compared with
     #[command(hide = true)]
     Echo(echo::EchoArguments),
