@@ -405,3 +405,73 @@ impl Links {
         node == self.me || self.links.read().get(&node).is_some_and(|(_, link)| !link.is_suspected())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+    use holdfast_proto::v1::{PeerReply, PeerRequests};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::env::{BoxIo, Listener, Net, real};
+
+    /// Hands the other end of every connection to the test.
+    struct Wires(mpsc::UnboundedSender<BoxIo>);
+
+    impl Net for Wires {
+        fn connect(&self, _: String) -> BoxFuture<'static, io::Result<BoxIo>> {
+            let (here, there) = tokio::io::duplex(1 << 20);
+            let sent = self.0.send(Box::new(there)).map_err(|_| io::ErrorKind::ConnectionRefused.into());
+            Box::pin(async move { sent.map(|()| Box::new(here) as BoxIo) })
+        }
+
+        fn listen(&self, _: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+            unreachable!("a link only connects")
+        }
+    }
+
+    /// A peer that answers pings while it is awake, late or not.
+    async fn answer(io: BoxIo, node: NodeId, asleep: Arc<AtomicBool>) {
+        let (reads, writes) = tokio::io::split(io);
+        let mut frames = Frames::new(reads);
+        let (outbox, mut writer) = outbox(writes);
+        loop {
+            let frame = tokio::select! {
+                _ = writer.write() => return,
+                frame = frames.next::<PeerRequests>() => frame,
+            };
+            let Ok(Some(frame)) = frame else { return };
+            while asleep.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            for request in frame.requests {
+                let pong = Reply::Pong(v1::Pong { node: node.to_bytes().to_vec().into() });
+                outbox.push(PeerReply { id: request.id, body: Some(pong) });
+            }
+            outbox.send_soon();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_was_suspected_owes_nothing_once_it_answers() {
+        let (me, peer) = (NodeId(1), NodeId(2));
+        let (sender, mut wires) = mpsc::unbounded_channel();
+        let folder = tempfile::tempdir().expect("a folder");
+        let real = real::env(folder.path().to_owned()).expect("an environment");
+        let env = Env { net: Arc::new(Wires(sender)), ..real };
+        let link = PeerLink::open(env, "test".to_owned(), me, peer, "peer:1".to_owned());
+        let asleep = Arc::new(AtomicBool::new(false));
+        tokio::spawn(answer(wires.recv().await.expect("a connection"), peer, asleep.clone()));
+        sleep(Duration::from_millis(20)).await;
+        assert!(!link.is_suspected());
+
+        asleep.store(true, Ordering::Relaxed);
+        let ask = Request::Prepare(v1::Prepare::default());
+        assert_eq!(link.ask(ask).await, Err(LinkError));
+        assert!(link.is_suspected());
+        asleep.store(false, Ordering::Relaxed);
+        sleep(Duration::from_millis(100)).await;
+        assert!(!link.is_suspected());
+        assert!(link.state.lock().pending.is_empty(), "then a lone request is sent at once again");
+    }
+}
