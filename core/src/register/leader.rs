@@ -1,7 +1,8 @@
 //! The leader of one partition: it orders the writes of each key, different keys in parallel.
 //!
-//! Something happened goes in (`begin`, `on_*`), effects come out, to be performed in any order. Messages may be lost, late, doubled and reordered. It keeps no clock: `on_tick` sends again what
-//! was not answered, `on_expired` ends a request whose deadline passed.
+//! Something happened goes in (`begin`, `on_*`), effects come out, to be performed in any order. Messages may be lost, late,
+//! doubled and reordered. It keeps no clock: `on_tick` sends again what was not answered, `on_expired` ends a request
+//! whose deadline passed.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
