@@ -63,13 +63,14 @@ mod object;
 mod outcome;
 mod put;
 mod status;
+pub mod tasks;
 mod wire;
 
 pub use ambient::{Ambient, SystemAmbient};
 pub use client::{Client, ClientOptions};
 #[cfg(feature = "tcp")]
 pub use connect::Tcp;
-pub use connect::{BoxIo, Connect, Io};
+pub use connect::{BoxIo, Connect, Io, NodeChannel};
 pub use delete::DeleteOptions;
 pub use error::Error;
 #[cfg(feature = "etcd")]

@@ -17,7 +17,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::Settings;
 use crate::engine::{Engine, EngineParts};
-use crate::env::{Env, Listener};
+use crate::env::{Env, Listener, tasks};
 use crate::http::{ClientPort, StoreCheck, serve_connections};
 use crate::metrics::Metrics;
 use crate::peer::serve_peers;
@@ -179,14 +179,22 @@ impl Running {
             Some(why) => Err(crate::store::StoreError::Failed(why.to_owned()).into()),
         });
         let port = ClientPort::new(engine, env.ambient.clone(), metrics.clone(), store_check, extra);
-        let clients = tokio::spawn(serve_connections(
+        let calls = port.clone();
+        env.net.offer(
+            &settings.client_listen,
+            Arc::new(move |request| {
+                let answer = calls.answer(request);
+                Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
+            }),
+        );
+        let clients = tasks::spawn(serve_connections(
             clients,
             port,
             metrics,
             stop_clients.clone(),
             settings.stop_grace,
         ));
-        let peers = tokio::spawn(serve_peers(
+        let peers = tasks::spawn(serve_peers(
             peers,
             settings.cluster.clone(),
             store.node_id(),
@@ -248,7 +256,7 @@ fn extra_services(engine: Engine) -> (Routes, JoinHandle<()>) {
         (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
     }
-    (routes, tokio::spawn(report_health(engine, reporter)))
+    (routes, tasks::spawn(report_health(engine, reporter)))
 }
 
 async fn report_health(engine: Engine, reporter: HealthReporter) {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::view::store_view;
 use super::{ClusterView, Inner};
-use crate::env::Blocking;
+use crate::env::{Blocking, tasks};
 use crate::registry::{LayoutWrite, NodeEntry, RegistryView, check_successor};
 
 /// How often unanswered messages are looked at.
@@ -28,10 +28,10 @@ impl Inner {
     /// Starts the duties; they end with the engine.
     pub(super) fn start_duties(self: &Arc<Self>) {
         let tasks = [
-            tokio::spawn(tick(Arc::downgrade(self))),
-            tokio::spawn(balance(Arc::downgrade(self))),
-            tokio::spawn(follow(Arc::downgrade(self))),
-            tokio::spawn(bootstrap(Arc::downgrade(self))),
+            tasks::spawn(tick(Arc::downgrade(self))),
+            tasks::spawn(balance(Arc::downgrade(self))),
+            tasks::spawn(follow(Arc::downgrade(self))),
+            tasks::spawn(bootstrap(Arc::downgrade(self))),
         ];
         self.tasks.lock().extend(tasks);
     }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::write::{Done, Operation, no_layout};
 use super::{ClusterView, Inner};
+use crate::env::tasks;
 use crate::store::ScanStart;
 
 /// A node that takes longer for a page is not waited for alone.
@@ -144,7 +145,7 @@ impl Inner {
         sender: mpsc::UnboundedSender<Event>,
     ) {
         let inner = self.clone();
-        tokio::spawn(async move {
+        tasks::spawn(async move {
             let done = inner.route(&name, &Operation::Resolve { head_only: true }, 0, deadline).await;
             let record = match done {
                 Ok(Done::Record(record)) => Ok(Some(record)),

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::forward::{self, Arrived};
 use super::write::Done;
 use super::{Engine, Inner};
+use crate::env::tasks;
 use crate::peer::PeerHandler;
 use crate::store::{ReplicaAnswer, ReplicaOp, StoreError};
 
@@ -53,7 +54,7 @@ impl PeerHandler for Engine {
             }
             Ask::Forward(asked) => {
                 let inner = inner.clone();
-                tokio::spawn(async move { reply(Reply::Forward(inner.on_forward(asked).await)) });
+                tasks::spawn(async move { reply(Reply::Forward(inner.on_forward(asked).await)) });
             }
             Ask::ListLocal(list) => reply(match inner.on_list(&list) {
                 Ok(page) => Reply::ListLocal(page),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
-use crate::env::{BoxIo, Listener};
+use crate::env::{BoxIo, Listener, tasks};
 use crate::metrics::Metrics;
 
 /// Connections at a time; more wait in the operating system's queue.
@@ -77,13 +77,13 @@ pub async fn serve_connections<S>(
         };
         let guard = metrics.begin_connection();
         let (builder, service, stop, cut) = (builder.clone(), service.clone(), stop.clone(), cut.clone());
-        connections.spawn(async move {
+        tasks::spawn(connections.track_future(async move {
             tokio::select! {
                 () = serve_one(&builder, io, service, stop) => {}
                 () = cut.cancelled() => {}
             }
             drop((guard, permit));
-        });
+        }));
     }
     drop(listener);
     connections.close();
@@ -94,8 +94,8 @@ pub async fn serve_connections<S>(
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder() -> Builder<tasks::Executor> {
+    let mut builder = Builder::new(tasks::Executor);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -114,7 +114,7 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 /// One connection, to its end.
-async fn serve_one<S>(builder: &Builder<TokioExecutor>, io: BoxIo, service: S, stop: CancellationToken)
+async fn serve_one<S>(builder: &Builder<tasks::Executor>, io: BoxIo, service: S, stop: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,

@@ -9,7 +9,6 @@ use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::record::{BODY_BYTES_MAX, CONTENT_TYPE_DEFAULT};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -28,7 +27,7 @@ pub(super) async fn put<O: Operations>(
     writer: &Writer<O>,
     name: ObjectName,
     parts: &request::Parts,
-    body: Incoming,
+    body: Body,
     charge: &Arc<Charge>,
 ) -> Result<Response<Body>, Error> {
     let checked = check(&parts.headers, &name);

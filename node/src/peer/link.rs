@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::frames::Frames;
 use super::outbox::{Outbox, OutboxWriter, outbox};
-use crate::env::Env;
+use crate::env::{Env, tasks};
 
 /// Silence that makes a peer suspected. Far above a loopback or data-centre round trip and a scheduler's hiccup, and
 /// small enough that a hung node costs clients less than half a second.
@@ -96,7 +96,7 @@ impl PeerLink {
         let suspected = Arc::new(AtomicBool::new(true));
         let runner =
             Runner { env, cluster, me, node, address, state: state.clone(), suspected: suspected.clone() };
-        Self { node, state, suspected, task: tokio::spawn(runner.run()) }
+        Self { node, state, suspected, task: tasks::spawn(runner.run()) }
     }
 
     /// The peer.

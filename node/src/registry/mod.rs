@@ -76,7 +76,7 @@ impl Registry {
             model: view::Model::new(keys.clone(), timing.lease_ttl),
             views: sender,
         };
-        let follower = tokio::spawn(follower.run());
+        let follower = crate::env::tasks::spawn(follower.run());
         Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, follower }) })
     }
 

@@ -12,6 +12,7 @@ use super::outage::Outage;
 use super::store::{LeaseId, RegistryStore, StoreError};
 use super::timing::{Backoff, RegistryTiming};
 use super::within;
+use crate::env::tasks;
 
 /// A node's registration while it is held. Dropping it stops the keepalive: the lease then runs out by itself.
 #[must_use = "dropping it ends the registration when its lease runs out"]
@@ -38,7 +39,7 @@ impl Registration {
             value,
             lease: None,
         };
-        Self { stop: Some(stop), task: tokio::spawn(keeper.run(stopped)) }
+        Self { stop: Some(stop), task: tasks::spawn(keeper.run(stopped)) }
     }
 
     /// Takes the node out of the registry (graceful stop). If the registry does not answer in time the lease

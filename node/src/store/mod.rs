@@ -35,7 +35,7 @@ use holdfast_core::term::{Ballot, Term};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::env::{Blocking, Env, real};
+use crate::env::{Blocking, Env, real, tasks};
 
 pub use error::{OpenError, StoreError};
 pub use format::{BODY_INSIDE_BYTES_MAX, FORMAT};
@@ -142,7 +142,7 @@ impl Store {
         let Opened { node, shared, writer } = opened;
         let (commands, receiver) = mpsc::channel(QUEUE_SUBMISSIONS);
         writer.start(receiver)?;
-        tokio::spawn(tick(Arc::clone(&shared), commands.downgrade()));
+        tasks::spawn(tick(Arc::clone(&shared), commands.downgrade()));
         Ok(Self { node, shared, commands, room: Arc::new(Semaphore::new(QUEUE_KIB as usize)) })
     }
 

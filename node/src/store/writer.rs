@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::env::{Blocking, Env, real};
+use crate::env::{Blocking, Env, real, tasks};
 
 use super::batch::Batch;
 use super::checkpoint::{CheckpointPolicy, Checkpoints, Job};
@@ -69,7 +69,7 @@ impl Writer {
     pub(super) fn start(mut self, mut commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
         match self.env.blocking {
             Blocking::InPlace => {
-                tokio::spawn(async move {
+                tasks::spawn(async move {
                     let mut next = commands.recv().await;
                     while let Some(first) = next {
                         match self.on_commands(first, &mut commands) {
