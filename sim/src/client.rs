@@ -10,9 +10,10 @@ use holdfast::{
 };
 use parking_lot::Mutex;
 
-use crate::ambient::SimAmbient;
+use crate::ambient::{SimAmbient, WallClock};
 use crate::history::{Action, History, OpNumber, Seen};
 use crate::hooks;
+use crate::host::HostId;
 use crate::net::SimNet;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
@@ -37,10 +38,11 @@ pub struct SimClient {
 #[derive(Clone)]
 pub(crate) struct ClientPlace {
     pub(crate) name: String,
+    pub(crate) host: HostId,
     pub(crate) net: SimNet,
     pub(crate) endpoints: Vec<String>,
     pub(crate) random: Random,
-    pub(crate) clock_ahead: Duration,
+    pub(crate) clock: WallClock,
     pub(crate) history: History,
     pub(crate) trace: Trace,
 }
@@ -48,9 +50,9 @@ pub(crate) struct ClientPlace {
 impl SimClient {
     /// On the current host's runtime.
     pub(crate) fn new(place: ClientPlace) -> Self {
-        let ClientPlace { name, net, endpoints, random, clock_ahead, history, trace } = place;
+        let ClientPlace { name, host: _, net, endpoints, random, clock, history, trace } = place;
         let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
-        options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock_ahead));
+        options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
         Self { name: name.into(), client, net, random, history, trace, puts: Arc::default() }
     }
@@ -76,7 +78,7 @@ impl SimClient {
     pub fn only(&self, node: &str) -> Client {
         let endpoint = format!("http://{node}:{}", crate::cluster_node::CLIENT_PORT);
         let mut options = ClientOptions::with_connect([endpoint], Arc::new(self.net.clone()));
-        options.ambient = Arc::new(SimAmbient::new(self.random.fork(node), Duration::ZERO));
+        options.ambient = Arc::new(SimAmbient::new(self.random.fork(node), WallClock::default()));
         Client::new(options).expect("the endpoint is of a simulated node")
     }
 
@@ -249,7 +251,7 @@ impl SimClient {
 
     /// The fake registry, over this client's network.
     pub fn registry(&self) -> SimRegistry {
-        SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT))
+        SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT))
     }
 
     /// How the cluster does, as `node` sees it.

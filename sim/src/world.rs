@@ -1,61 +1,81 @@
 //! A world: a registry, nodes and clients on a simulated network, and what can be done to them.
 //!
 //! A scenario is ordinary code outside the hosts: it gives clients jobs, lets time pass, breaks things and heals them.
+//! Everything runs on one tokio runtime whose clock is paused: when nothing can run, it jumps to whatever is next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::BoxFuture;
+use node::env::Net;
 use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
-use turmoil::{Builder, Sim};
+use tokio::time::Instant;
 
+use crate::ambient::WallClock;
 use crate::checks;
 use crate::client::{ClientPlace, SimClient};
-use crate::cluster_node::{CLIENT_PORT, NodePlace, Process, settings};
+use crate::cluster_node::{CLIENT_PORT, NodePlace, ProcessEnd, settings};
 use crate::disk::SimDisk;
-use crate::faults::Plan;
 use crate::history::History;
 use crate::hooks;
-use crate::net::{LinkState, Links, SimNet};
+use crate::host::HostId;
+use crate::net::{Fabric, LinkOptions, SimNet, Wire};
 use crate::random::Random;
 use crate::registry;
 use crate::trace::Trace;
 
 /// The registry's host.
-const REGISTRY: &str = "registry";
+pub const REGISTRY: &str = "registry";
 /// A cluster that takes longer to become whole is broken.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 /// A job that takes longer hangs.
 const JOB_TIME_MAX: Duration = Duration::from_secs(300);
-/// turmoil panics when more connections wait to be accepted.
-const TCP_CAPACITY: usize = 4096;
+
+/// How true the network is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Calls and streams, without HTTP/2 and packets. Several times as fast.
+    #[default]
+    Direct,
+    /// tonic and HTTP/2 on TCP, packet by packet.
+    Wire,
+}
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
+    /// How true the network is.
+    pub mode: Mode,
     /// Nodes, named `n0`, `n1` and so on.
     pub nodes: usize,
     /// Clients, named `c0`, `c1` and so on.
     pub clients: usize,
-    /// Simulated time passes in steps of this length. Not longer than the least latency, so that nothing arrives before
-    /// it was sent.
-    pub tick: Duration,
-    /// Least and most time that a packet takes.
-    pub latency: (Duration, Duration),
+    /// How long packets take.
+    pub link: LinkOptions,
     /// How long a node's registration outlives its last sign of life.
     pub lease_ttl: Duration,
+    /// Whether nodes write their log through to the disk before they answer. Off, acknowledged writes are lost with the
+    /// power: what a simulation has to find.
+    pub fsync: bool,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        let ms = Duration::from_millis;
-        Self { nodes: 3, clients: 1, tick: ms(1), latency: (ms(1), ms(3)), lease_ttl: ms(10_000) }
+        Self {
+            mode: Mode::default(),
+            nodes: 3,
+            clients: 1,
+            link: LinkOptions::default(),
+            lease_ttl: Duration::from_secs(10),
+            fsync: true,
+        }
     }
 }
 
-type ClientJob = Box<dyn FnOnce(SimClient) -> LocalBoxFuture<'static, ()>>;
+type ClientJob = Box<dyn FnOnce(SimClient) -> BoxFuture<'static, ()> + Send>;
 
 /// What a client's job ends with, once it has.
 #[derive(Debug)]
@@ -70,51 +90,64 @@ impl<T> Job<T> {
 
 /// A running world.
 pub struct World {
-    sim: Sim<'static>,
+    runtime: Option<Runtime>,
+    start: Instant,
+    fabric: Arc<Fabric>,
     trace: Trace,
     history: History,
-    links: Links,
     nodes: BTreeMap<String, NodePlace>,
-    clients: BTreeMap<String, mpsc::UnboundedSender<ClientJob>>,
+    clients: BTreeMap<String, ClientHost>,
+    registry_host: HostId,
     registry: Arc<Mutex<registry::State>>,
     registry_up: bool,
-    plan: Plan,
     /// Whether a node's process that ends by itself is started again.
     supervised: bool,
     random: Random,
 }
 
+struct ClientHost {
+    place: ClientPlace,
+    jobs: mpsc::UnboundedSender<ClientJob>,
+}
+
 impl World {
     /// A world with everything switched on.
     pub fn new(seed: u64, options: &WorldOptions, trace: Trace) -> Self {
-        assert!(options.tick <= options.latency.0, "a packet could arrive before it was sent");
-        let random = Random::new(seed, "world");
-        let sim = Builder::new()
-            .rng_seed(seed)
-            .epoch(std::time::UNIX_EPOCH + Duration::from_secs(hooks::EPOCH_UNIX_S))
-            .simulation_duration(Duration::from_secs(1 << 30))
-            .tick_duration(options.tick)
-            .min_message_latency(options.latency.0)
-            .max_message_latency(options.latency.1)
-            .tcp_capacity(TCP_CAPACITY)
-            .ephemeral_ports(10_000..=65_535)
-            .enable_random_order()
-            .build();
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().start_paused(true);
+        // The clock jumps while the thread is parked.
+        let start = Arc::new(Mutex::new(None::<Instant>));
+        let begun = start.clone();
+        builder.on_thread_unpark(move || {
+            let start = *begun.lock();
+            if let Some(start) = start {
+                hooks::set_now(Instant::now() - start);
+            }
+        });
+        let runtime = builder.build().expect("a runtime without threads needs nothing");
+        let now = runtime.block_on(async { Instant::now() });
+        *start.lock() = Some(now);
+        hooks::set_now(Duration::ZERO);
+        let machines = 1 + options.nodes + options.clients;
+        let wire = (options.mode == Mode::Wire).then(|| Wire::enter(machines));
+        let fabric = Fabric::new(seed, trace.clone(), wire);
+        let registry_host = fabric.add_machine(REGISTRY, options.link);
         let mut world = Self {
-            sim,
+            runtime: Some(runtime),
+            start: now,
+            fabric,
             history: History::new(trace.clone()),
             trace,
-            links: Links::default(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
+            registry_host,
             registry: Arc::default(),
-            registry_up: true,
-            plan: Plan::default(),
+            registry_up: false,
             supervised: false,
-            random,
+            random: Random::new(seed, "world"),
         };
         world.trace.line(format_args!("seed {seed}: {options:?}"));
-        world.add_registry();
+        world.start_registry();
         for number in 0..options.nodes {
             world.add_node(number, options);
         }
@@ -124,64 +157,81 @@ impl World {
         world
     }
 
-    fn net(&self, host: &str) -> SimNet {
-        SimNet::new(host, self.links.clone(), self.trace.clone())
-    }
-
-    fn add_registry(&mut self) {
-        let (net, state, trace) = (self.net(REGISTRY), self.registry.clone(), self.trace.clone());
-        self.sim.host(REGISTRY, move || {
-            let serving = registry::serve(net.clone(), state.clone(), trace.clone());
-            async move { Ok(serving.await?) }
-        });
-    }
-
     fn add_node(&mut self, number: usize, options: &WorldOptions) {
         let name = format!("n{number}");
+        let host = self.fabric.add_machine(&name, options.link);
         let mut random = self.random.fork(&name);
+        let mut settings = settings(options.nodes, &format!("zone-{number}"), options.lease_ttl);
+        settings.fsync = options.fsync;
         let place = NodePlace {
-            name: name.clone(),
+            host,
             disk: SimDisk::new(&name, random.fork("disk"), self.trace.clone()),
-            net: self.net(&name),
-            clock_ahead: random.log_ms(1, 2_000),
-            settings: Arc::new(settings(options.nodes, &format!("zone-{number}"), options.lease_ttl)),
+            net: SimNet::new(self.fabric.clone(), host),
+            clock: WallClock::ahead(random.log_ms(1, 2_000)),
+            settings: Arc::new(settings),
             trace: self.trace.clone(),
-            process: Arc::new(Mutex::new(Process::default())),
+            end: Arc::new(Mutex::new(ProcessEnd::default())),
+            fabric: self.fabric.clone(),
             random,
+            name: name.clone(),
         };
-        let process = place.clone();
-        self.sim.host(name.as_str(), move || process.clone().run());
-        self.nodes.insert(name, place);
+        self.nodes.insert(name.clone(), place);
+        self.start_node(&name);
+    }
+
+    fn start_node(&mut self, node: &str) {
+        let place = self.place(node).clone();
+        let process = self.fabric.start_process(place.host);
+        self.run_on(&process, place.run());
+    }
+
+    /// Spawns a task of a process.
+    fn run_on(&self, process: &Arc<crate::host::Process>, task: impl Future<Output = ()> + Send + 'static) {
+        let _runtime = self.runtime().enter();
+        process.enter(|| drop(holdfast::tasks::spawn(task)));
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is there until the world ends")
     }
 
     fn add_client(&mut self, number: usize, options: &WorldOptions) {
         let name = format!("c{number}");
+        let host = self.fabric.add_machine(&name, options.link);
         let mut random = self.random.fork(&name);
         let place = ClientPlace {
-            name: name.clone(),
-            net: self.net(&name),
-            endpoints: (0..options.nodes.max(1))
-                .map(|node| format!("http://n{node}:{CLIENT_PORT}"))
-                .collect(),
-            clock_ahead: random.log_ms(1, 2_000),
+            host,
+            net: SimNet::new(self.fabric.clone(), host),
+            endpoints: (0..options.nodes.max(1)).map(|node| format!("http://n{node}:{CLIENT_PORT}")).collect(),
+            clock: WallClock::ahead(random.log_ms(1, 2_000)),
             history: self.history.clone(),
             trace: self.trace.clone(),
             random,
+            name: name.clone(),
         };
+        let (jobs, _) = mpsc::unbounded_channel();
+        self.clients.insert(name.clone(), ClientHost { place, jobs });
+        self.start_client(&name);
+    }
+
+    /// A client's program, which has learnt nothing yet.
+    fn start_client(&mut self, client: &str) {
         let (jobs, mut given) = mpsc::unbounded_channel::<ClientJob>();
-        self.sim.client(name.as_str(), async move {
+        let host = self.clients.get_mut(client).unwrap_or_else(|| panic!("there is no client {client}"));
+        host.jobs = jobs;
+        let place = host.place.clone();
+        let process = self.fabric.start_process(place.host);
+        self.run_on(&process, async move {
             let client = SimClient::new(place);
             while let Some(job) = given.recv().await {
-                tokio::task::spawn_local(job(client.clone()));
+                holdfast::tasks::spawn(job(client.clone()));
             }
-            Ok(())
         });
-        self.clients.insert(name, jobs);
     }
 
     /// Time since the beginning.
     pub fn now(&self) -> Duration {
-        self.sim.elapsed()
+        hooks::now()
     }
 
     /// A stream of choices.
@@ -209,6 +259,11 @@ impl World {
         self.place(node).disk.clone()
     }
 
+    /// A node's wall clock.
+    pub fn clock(&self, node: &str) -> WallClock {
+        self.place(node).clock.clone()
+    }
+
     /// What the registry holds, to be changed behind everybody's back.
     pub fn registry(&self) -> Arc<Mutex<registry::State>> {
         self.registry.clone()
@@ -216,27 +271,31 @@ impl World {
 
     /// Writes a line into the trace.
     pub fn note(&self, what: &str) {
+        self.trace.event("note", [0, 0], what.as_bytes());
         self.trace.line(format_args!("scenario: {what}"));
     }
 
-    /// One step of simulated time: planned faults first, then every host.
-    pub fn step(&mut self) {
-        for fault in self.plan.take_due(self.sim.elapsed()) {
-            fault.apply(self);
-        }
-        hooks::set_now(self.sim.elapsed());
-        if let Err(error) = self.sim.step() {
-            panic!("a host failed: {error}");
-        }
+    /// Lets time pass until `end`, or until something wants the world's attention.
+    fn drive(&mut self, end: Duration) {
+        let (fabric, start) = (self.fabric.clone(), self.start);
+        self.runtime().block_on(async move { fabric.run_until(start, end).await });
         self.bury_ended();
     }
 
     /// A process that has ended by itself leaves nothing running.
     fn bury_ended(&mut self) {
-        let ended = |place: &&NodePlace| place.process.lock().ended.is_some();
-        let names: Vec<String> = self.nodes.values().filter(ended).map(|place| place.name.clone()).collect();
-        for name in names {
-            if self.sim.is_host_running(name.as_str()) {
+        let mut failed = Vec::new();
+        for place in self.nodes.values() {
+            if place.disk.power_failed() && self.fabric.process(place.host).is_some() {
+                failed.push((place.name.clone(), true));
+            } else if place.end.lock().ended.is_some() && self.fabric.process(place.host).is_some() {
+                failed.push((place.name.clone(), false));
+            }
+        }
+        for (name, power) in failed {
+            if power {
+                self.power_loss(&name);
+            } else {
                 self.end_process(&name);
             }
             if self.supervised {
@@ -246,35 +305,36 @@ impl World {
     }
 
     fn end_process(&mut self, node: &str) {
-        self.place(node).disk.process_kill();
-        self.links.set_vacant(node, true);
-        self.sim.crash(node);
+        let place = self.place(node);
+        place.disk.process_kill();
+        self.fabric.end_process(place.host, false);
     }
 
     /// Lets time pass.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now() + time;
         while self.now() < end {
-            self.step();
+            self.drive(end);
         }
     }
 
-    /// Gives a client a job, which begins at the next step.
-    pub fn spawn<T, F>(&mut self, client: &str, job: impl FnOnce(SimClient) -> F + 'static) -> Job<T>
+    /// Gives a client a job, which begins at once.
+    pub fn spawn<T, F>(&mut self, client: &str, job: impl FnOnce(SimClient) -> F + Send + 'static) -> Job<T>
     where
-        T: 'static,
-        F: Future<Output = T> + 'static,
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
     {
         let done = Job(Arc::new(Mutex::new(None)));
-        let result = done.0.clone();
+        let (result, fabric) = (done.0.clone(), self.fabric.clone());
         let job: ClientJob = Box::new(move |client| {
             Box::pin(async move {
                 let value = job(client).await;
                 *result.lock() = Some(value);
+                fabric.want_driver();
             })
         });
-        let jobs = self.clients.get(client).unwrap_or_else(|| panic!("there is no client {client}"));
-        assert!(jobs.send(job).is_ok(), "clients run as long as the world");
+        let host = self.clients.get(client).unwrap_or_else(|| panic!("there is no client {client}"));
+        assert!(host.jobs.send(job).is_ok(), "{client} is not running");
         done
     }
 
@@ -287,15 +347,15 @@ impl World {
                 return value;
             }
             assert!(self.now() < limit, "a client's job did not end within {JOB_TIME_MAX:?}");
-            self.step();
+            self.drive(limit);
         }
     }
 
     /// Gives a client a job and waits for its end.
-    pub fn call<T, F>(&mut self, client: &str, job: impl FnOnce(SimClient) -> F + 'static) -> T
+    pub fn call<T, F>(&mut self, client: &str, job: impl FnOnce(SimClient) -> F + Send + 'static) -> T
     where
-        T: 'static,
-        F: Future<Output = T> + 'static,
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
     {
         let job = self.spawn(client, job);
         self.wait(job)
@@ -321,40 +381,37 @@ impl World {
         });
         while !job.is_done() {
             assert!(self.now() < deadline, "the cluster is not whole after {WHOLE_WITHIN:?}");
-            self.step();
+            self.drive(deadline);
         }
         self.note("the cluster is whole");
     }
 
-    /// Plans faults, to happen at their times from now on.
-    pub fn plan(&mut self, plan: Plan) {
-        self.plan = plan.from(self.now());
-        for line in self.plan.describe() {
-            self.trace.line(format_args!("plan: {line}"));
-        }
-    }
-
-    /// Whether all planned faults have happened.
-    pub fn plan_is_over(&self) -> bool {
-        self.plan.is_over()
-    }
-
-    /// Cuts the link between two hosts: packets wait until it is healed, connecting hangs.
+    /// Cuts both directions of the link between two hosts: packets are lost, connecting hangs.
     pub fn cut(&mut self, a: &str, b: &str) {
-        if self.links.state(a, b) == LinkState::Up {
-            self.trace.line(format_args!("fault: {a} and {b} are cut off from each other"));
-            self.links.set(a, b, LinkState::Cut);
-            self.sim.hold(a, b);
-        }
+        self.trace.line(format_args!("fault: {a} and {b} are cut off from each other"));
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
     }
 
-    /// Heals the link between two hosts.
+    /// Heals the link between two hosts. As often as it was cut.
     pub fn heal(&mut self, a: &str, b: &str) {
-        if self.links.state(a, b) == LinkState::Cut {
-            self.trace.line(format_args!("fault over: {a} and {b} reach each other again"));
-            self.links.set(a, b, LinkState::Up);
-            self.sim.release(a, b);
-        }
+        self.trace.line(format_args!("fault over: {a} and {b} reach each other again"));
+        self.heal_one_way(a, b);
+        self.heal_one_way(b, a);
+    }
+
+    /// Packets from one host to another are lost; those of the other direction are not.
+    pub fn cut_one_way(&mut self, from: &str, to: &str) {
+        self.with_link(from, to, crate::net::Link::cut);
+    }
+
+    /// Ends that.
+    pub fn heal_one_way(&mut self, from: &str, to: &str) {
+        self.with_link(from, to, crate::net::Link::mend);
+    }
+
+    pub(crate) fn with_link(&self, from: &str, to: &str, change: impl FnOnce(&mut crate::net::Link)) {
+        self.fabric.with_link(self.host(from), self.host(to), change);
     }
 
     /// Cuts a host off from all others, but for those in `except`.
@@ -375,20 +432,21 @@ impl World {
         }
     }
 
-    /// Sets how long packets take between two hosts, both ways.
-    pub fn set_latency(&mut self, a: &str, b: &str, latency: Duration) {
-        self.trace.line(format_args!("fault: packets between {a} and {b} take {latency:?}"));
-        self.sim.set_link_latency(a, b, latency);
+    /// Makes packets between two hosts take so much longer, both ways.
+    pub fn slow_down(&mut self, a: &str, b: &str, by: Duration) {
+        self.trace.line(format_args!("fault: packets between {a} and {b} take {by:?} longer"));
+        self.with_link(a, b, |link| link.slow_down(by));
+        self.with_link(b, a, |link| link.slow_down(by));
     }
 
     /// Whether a node's process runs.
-    pub fn is_running(&mut self, node: &str) -> bool {
-        self.sim.is_host_running(node)
+    pub fn is_running(&self, node: &str) -> bool {
+        self.fabric.process(self.place(node).host).is_some()
     }
 
-    /// `kill -9`: the process is gone at once, its peers see their connections reset; what it wrote is in the page cache.
+    /// `kill -9`: the process is gone at once, its peers see their connections end; what it wrote is in the page cache.
     pub fn kill(&mut self, node: &str) {
-        if self.sim.is_host_running(node) {
+        if self.is_running(node) {
             self.trace.line(format_args!("fault: {node} is killed"));
             self.end_process(node);
         }
@@ -396,49 +454,60 @@ impl World {
 
     /// Power loss: nobody is told, and of what was not synced any part survives.
     pub fn power_loss(&mut self, node: &str) {
-        for other in self.hosts() {
-            if other != node {
-                self.links.set(node, &other, LinkState::Dead);
-                self.sim.partition(node, other.as_str());
-            }
-        }
+        let place = self.place(node);
         // Before the process: what it does while it is torn down must not reach the disk.
-        self.place(node).disk.power_loss();
-        if self.sim.is_host_running(node) {
-            self.sim.crash(node);
-        }
+        place.disk.power_loss();
+        self.fabric.end_process(place.host, true);
     }
 
     /// Starts a node's process again, after a kill, a power loss or a stop.
     pub fn restart(&mut self, node: &str) {
-        if self.sim.is_host_running(node) {
+        if self.is_running(node) {
             return;
         }
         self.trace.line(format_args!("fault over: {node} starts"));
-        let hosts = self.hosts();
-        for other in hosts.iter().filter(|other| *other != node) {
-            // A host without power stays out of reach.
-            if self.links.state(node, other) == LinkState::Dead {
-                self.links.set(node, other, LinkState::Up);
-                self.sim.repair(node, other.as_str());
-            }
+        self.place(node).disk.power_on();
+        self.start_node(node);
+    }
+
+    /// Stops a node's process where it is (SIGSTOP): its connections stay, nothing of it runs.
+    pub fn freeze(&mut self, node: &str) {
+        if let Some(process) = self.fabric.process(self.host(node)) {
+            self.trace.line(format_args!("fault: {node} is frozen"));
+            process.freeze();
         }
-        self.links.set_vacant(node, false);
-        self.sim.bounce(node);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self, node: &str) {
+        if let Some(process) = self.fabric.process(self.host(node))
+            && process.is_frozen()
+        {
+            self.trace.line(format_args!("fault over: {node} goes on"));
+            let _runtime = self.runtime().enter();
+            self.fabric.fire("freeze", process.thaw());
+        }
+    }
+
+    /// A client's program is gone, in the middle of whatever it did; another takes its place.
+    pub fn replace_client(&mut self, client: &str) {
+        self.trace.line(format_args!("fault: {client} vanishes"));
+        self.fabric.end_process(self.host(client), false);
+        self.start_client(client);
     }
 
     /// Asks a node to stop, as SIGTERM does.
     pub fn ask_to_stop(&mut self, node: &str) {
         self.trace.line(format_args!("fault: {node} is asked to stop"));
-        self.place(node).process.lock().stop.cancel();
+        let stop = self.place(node).end.lock().stop.clone();
+        stop.cancel();
     }
 
     /// Ends the registry's process. What it holds is on its disk.
     pub fn stop_registry(&mut self) {
         if self.registry_up {
             self.trace.line(format_args!("fault: the registry stops"));
-            self.links.set_vacant(REGISTRY, true);
-            self.sim.crash(REGISTRY);
+            self.fabric.end_process(self.registry_host, false);
             self.registry_up = false;
         }
     }
@@ -447,37 +516,34 @@ impl World {
     pub fn start_registry(&mut self) {
         if !self.registry_up {
             self.trace.line(format_args!("fault over: the registry starts"));
-            self.links.set_vacant(REGISTRY, false);
-            self.sim.bounce(REGISTRY);
+            let net: Arc<dyn Net> = Arc::new(SimNet::new(self.fabric.clone(), self.registry_host));
+            let process = self.fabric.start_process(self.registry_host);
+            let (state, trace) = (self.registry.clone(), self.trace.clone());
+            self.run_on(&process, async move {
+                let ended = registry::serve(net, state, trace).await;
+                panic!("the registry ended: {ended:?}");
+            });
             self.registry_up = true;
         }
     }
 
     /// Ends every fault that lasts. From here on a node's process that ends by itself is started again.
-    pub fn heal_all(&mut self, latency: Duration) {
-        self.plan = Plan::default();
+    pub fn heal_all(&mut self) {
         self.supervised = true;
-        for node in self.nodes.values() {
-            node.disk.power_on();
-        }
-        let hosts = self.hosts();
-        for (at, host) in hosts.iter().enumerate() {
-            for other in &hosts[at + 1..] {
-                self.heal(host, other);
-                self.sim.set_link_latency(host.as_str(), other.as_str(), latency);
-            }
-        }
-        self.start_registry();
+        self.fabric.heal_links();
         for node in self.nodes() {
+            self.place(&node).disk.power_on();
+            self.thaw(&node);
             self.restart(&node);
         }
+        self.start_registry();
         self.note("everything is healed");
     }
 
     /// Checks what clients saw, and that no process ended by itself. The end of every scenario.
     pub fn finish(self) {
         for place in self.nodes.values() {
-            if let Some(Err(error)) = &place.process.lock().ended {
+            if let Some(Err(error)) = &place.end.lock().ended {
                 panic!("{} ended by itself: {error}", place.name);
             }
         }
@@ -485,19 +551,40 @@ impl World {
             panic!("not linearizable: {violation}");
         }
         let ops = self.history.ops().len();
-        self.trace.line(format_args!("finished: {ops} operations, {} draws", hooks::draws()));
-        // Nothing may be written while the hosts are torn down: that is no part of the scenario.
-        for place in self.nodes.values() {
-            place.disk.process_kill();
-        }
+        self.trace.event("finished", [ops, 0], &hooks::draws().to_le_bytes());
     }
 
     fn place(&self, node: &str) -> &NodePlace {
         self.nodes.get(node).unwrap_or_else(|| panic!("there is no node {node}"))
     }
 
+    fn host(&self, name: &str) -> HostId {
+        if name == REGISTRY {
+            return self.registry_host;
+        }
+        let node = self.nodes.get(name).map(|place| place.host);
+        let client = || self.clients.get(name).map(|client| client.place.host);
+        node.or_else(client).unwrap_or_else(|| panic!("there is no host {name}"))
+    }
+
     fn hosts(&self) -> Vec<String> {
         let names = self.nodes.keys().chain(self.clients.keys()).cloned();
         names.chain([REGISTRY.to_owned()]).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Nothing may be written while the hosts are torn down: that is no part of the scenario.
+        for place in self.nodes.values() {
+            place.disk.process_kill();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            {
+                let _runtime = runtime.enter();
+                self.fabric.dissolve();
+            }
+            drop(runtime);
+        }
     }
 }

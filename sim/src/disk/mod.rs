@@ -96,6 +96,11 @@ impl SimDisk {
         self.0.lock().power_off_in = Some(operations);
     }
 
+    /// Whether the power has failed by [`Self::power_off_in`].
+    pub fn power_failed(&self) -> bool {
+        self.0.lock().power_off_in == Some(0)
+    }
+
     /// Takes [`Self::power_off_in`] back.
     pub fn power_on(&self) {
         self.0.lock().power_off_in = None;

@@ -1,36 +1,36 @@
 //! The node's side of the fake registry.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
-use node::env::BoxIo;
+use node::env::{BoxIo, Net};
 use node::registry::RegistryStore;
 use node::registry::store::{Entry, LeaseId, Listing, Revision, StoreError, Swap, Watch};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::server::codec;
 use super::wire::{Request, Response, millis};
-use crate::net::SimNet;
 
 /// The fake registry as a node's backend. Each call is tried once, over a connection of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SimRegistry {
-    net: SimNet,
+    net: Arc<dyn Net>,
     /// `host:port`.
     address: String,
 }
 
 impl SimRegistry {
     /// Reached over `net` at `address` (`host:port`).
-    pub fn new(net: SimNet, address: String) -> Self {
+    pub fn new(net: Arc<dyn Net>, address: String) -> Self {
         Self { net, address }
     }
 
     async fn open(&self, request: &Request) -> io::Result<Framed<BoxIo, LengthDelimitedCodec>> {
-        let io = node::env::Net::connect(&self.net, self.address.clone()).await?;
+        let io = self.net.connect(self.address.clone()).await?;
         let mut frames = Framed::new(io, codec());
         frames.send(Bytes::from(serde_json::to_vec(request).map_err(io::Error::other)?)).await?;
         Ok(frames)

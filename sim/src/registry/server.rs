@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use node::env::{BoxIo, Net as _};
+use node::env::{BoxIo, Net, tasks};
 use node::registry::store::{LeaseId, Revision, StoreError, Swap, WATCH_HEARTBEAT};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -17,7 +17,6 @@ use super::state::State;
 use super::wire::{FRAME_BYTES_MAX, Request, Response, WireEntry};
 use super::{PORT, wire};
 use crate::hooks;
-use crate::net::SimNet;
 use crate::trace::Trace;
 
 /// How often leases are looked at: etcd is about as exact.
@@ -36,15 +35,15 @@ struct Server {
 }
 
 /// Serves the registry until the host ends. `state` outlives it.
-pub async fn serve(net: SimNet, state: Arc<Mutex<State>>, trace: Trace) -> io::Result<()> {
+pub async fn serve(net: Arc<dyn Net>, state: Arc<Mutex<State>>, trace: Trace) -> io::Result<()> {
     state.lock().renew_all(hooks::now());
     let (revisions, _) = watch::channel(state.lock().revision().0);
     let server = Server { state, trace, revisions };
-    tokio::spawn(server.clone().expire());
+    tasks::spawn(server.clone().expire());
     let mut listener = net.listen(format!("0.0.0.0:{PORT}")).await?;
     loop {
         let (io, _) = listener.accept().await?;
-        tokio::spawn(server.clone().connection(io));
+        tasks::spawn(server.clone().connection(io));
     }
 }
 
