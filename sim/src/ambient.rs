@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::fired::fire;
 use crate::hooks;
 use crate::random::Random;
 
@@ -14,6 +15,8 @@ pub struct WallClock(Arc<Mutex<Setting>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Setting {
+    /// The kind of the last fault, until the clock is read.
+    unread: Option<&'static str>,
     /// How far it is ahead of simulated time, in milliseconds, and since when.
     ahead_ms: i64,
     since: Duration,
@@ -25,7 +28,7 @@ impl WallClock {
     /// Ahead of simulated time by so much.
     pub fn ahead(by: Duration) -> Self {
         let clock = Self::default();
-        clock.jump(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+        clock.0.lock().ahead_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         clock
     }
 
@@ -33,18 +36,28 @@ impl WallClock {
     pub fn jump(&self, ms: i64) {
         let mut setting = self.0.lock();
         setting.ahead_ms = setting.ahead_ms.saturating_add(ms);
+        setting.unread = Some(if ms < 0 { "clock-back" } else { "clock-forward" });
     }
 
     /// From here on it gains so many milliseconds in a second, or loses them.
     pub fn drift(&self, ms_per_s: i64) {
         let mut setting = self.0.lock();
-        *setting = Setting { ahead_ms: setting.now_ahead_ms(), since: hooks::now(), drift_ms_per_s: ms_per_s };
+        *setting = Setting {
+            unread: (ms_per_s != 0).then_some("clock-drift"),
+            ahead_ms: setting.now_ahead_ms(),
+            since: hooks::now(),
+            drift_ms_per_s: ms_per_s,
+        };
     }
 
     fn unix_ms(&self) -> u64 {
         let now = Duration::from_secs(hooks::EPOCH_UNIX_S) + hooks::now();
         let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        u64::try_from(now.saturating_add(self.0.lock().now_ahead_ms())).unwrap_or(0)
+        let mut setting = self.0.lock();
+        if let Some(kind) = setting.unread.take() {
+            fire(kind, 1);
+        }
+        u64::try_from(now.saturating_add(setting.now_ahead_ms())).unwrap_or(0)
     }
 }
 

@@ -119,6 +119,29 @@ impl SimClient {
         result
     }
 
+    /// As [`Self::put`]; when the outcome is unknown, asks again under the same op id, until it is known or `patience` is
+    /// over.
+    pub async fn put_again(
+        &self,
+        key: &str,
+        condition: Condition,
+        filler: usize,
+        patience: Duration,
+    ) -> Result<Version, Error> {
+        let (op, text) = self.begin_put(key, condition);
+        let mut result = self.send_put(key, &text, condition, filler, None).await;
+        let end = tokio::time::Instant::now() + patience;
+        while let Err(error) = &result
+            && let (Code::OutcomeUnknown, Some(op_id)) = (error.code(), error.op_id())
+            && tokio::time::Instant::now() < end
+        {
+            self.note(error);
+            result = self.send_put(key, &text, condition, filler, Some(op_id)).await;
+        }
+        self.end_put(op, &result);
+        result
+    }
+
     fn begin_put(&self, key: &str, condition: Condition) -> (OpNumber, String) {
         let number = {
             let mut puts = self.puts.lock();

@@ -45,7 +45,7 @@ pub fn enter(seed: u64) {
 }
 
 /// Sets the time since the simulation's start: whoever drives the simulated clock tells it here.
-pub(crate) fn set_now(now: Duration) {
+pub fn set_now(now: Duration) {
     NOW.set(now);
 }
 
@@ -57,6 +57,15 @@ pub fn draws() -> u64 {
 /// The time since the simulation's start.
 pub fn now() -> Duration {
     NOW.get()
+}
+
+/// Processor time of this thread, which is real also where the clocks are simulated.
+pub fn real_now() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is written to a local.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Overrides the C library's `getrandom`.

@@ -14,22 +14,29 @@
 
 pub mod ambient;
 pub mod checks;
+pub mod cli;
 pub mod client;
 pub mod cluster_node;
 pub mod disk;
+pub mod farm;
+pub mod faults;
+pub mod fired;
 pub mod history;
 pub mod hooks;
 mod host;
 pub mod isolate;
 mod net;
+pub mod plan;
 pub mod random;
 pub mod registry;
+pub mod run;
+pub mod shrink;
 pub mod trace;
 pub mod workload;
 pub mod world;
 
 pub use client::SimClient;
 pub use history::History;
-pub use random::Random;
 pub use net::LinkOptions;
+pub use random::Random;
 pub use world::{Job, Mode, World, WorldOptions};

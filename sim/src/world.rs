@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use node::env::Net;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -35,7 +36,8 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 const JOB_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// How true the network is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Calls and streams, without HTTP/2 and packets. Several times as fast.
     #[default]
@@ -202,7 +204,9 @@ impl World {
         let place = ClientPlace {
             host,
             net: SimNet::new(self.fabric.clone(), host),
-            endpoints: (0..options.nodes.max(1)).map(|node| format!("http://n{node}:{CLIENT_PORT}")).collect(),
+            endpoints: (0..options.nodes.max(1))
+                .map(|node| format!("http://n{node}:{CLIENT_PORT}"))
+                .collect(),
             clock: WallClock::ahead(random.log_ms(1, 2_000)),
             history: self.history.clone(),
             trace: self.trace.clone(),
@@ -276,7 +280,7 @@ impl World {
     }
 
     /// Lets time pass until `end`, or until something wants the world's attention.
-    fn drive(&mut self, end: Duration) {
+    pub(crate) fn drive(&mut self, end: Duration) {
         let (fabric, start) = (self.fabric.clone(), self.start);
         self.runtime().block_on(async move { fabric.run_until(start, end).await });
         self.bury_ended();
@@ -312,10 +316,18 @@ impl World {
 
     /// Lets time pass.
     pub fn run_for(&mut self, time: Duration) {
-        let end = self.now() + time;
+        self.run_until(self.now() + time);
+    }
+
+    /// Lets time pass until then.
+    pub fn run_until(&mut self, end: Duration) {
         while self.now() < end {
             self.drive(end);
         }
+    }
+
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// Gives a client a job, which begins at once.
@@ -363,9 +375,14 @@ impl World {
 
     /// Lets time pass until every node sees every other node and all partitions whole.
     pub fn wait_whole(&mut self) {
+        assert!(self.becomes_whole(WHOLE_WITHIN), "the cluster is not whole after {WHOLE_WITHIN:?}");
+    }
+
+    /// The same. Says whether it did, within `limit`.
+    pub fn becomes_whole(&mut self, limit: Duration) -> bool {
         let client = self.clients.keys().next().expect("a world without clients sees nothing").clone();
         let nodes = self.nodes();
-        let deadline = self.now() + WHOLE_WITHIN;
+        let deadline = self.now() + limit;
         let job = self.spawn(&client, move |client| async move {
             for node in nodes {
                 loop {
@@ -379,11 +396,49 @@ impl World {
                 }
             }
         });
-        while !job.is_done() {
-            assert!(self.now() < deadline, "the cluster is not whole after {WHOLE_WITHIN:?}");
+        while !job.is_done() && self.now() < deadline {
             self.drive(deadline);
         }
-        self.note("the cluster is whole");
+        self.note("the cluster is whole, or should be");
+        job.is_done()
+    }
+
+    /// The names of the nodes that hold each key, as the registry's layout says. `None`: there is no layout.
+    pub fn replicas(&self, keys: &[String]) -> Option<Vec<Vec<String>>> {
+        let layout = self.registry.lock().value_of("/layout")?;
+        let layout = node::registry::decode_layout(&layout).ok()?;
+        // A simulated node's zone is its number.
+        let name = |id: &holdfast::NodeId| layout.nodes.get(id).map(|node| node.zone.replace("zone-", "n"));
+        let bucket = holdfast_core::ids::BucketName::new(crate::client::BUCKET).expect("a plain name");
+        let of_key = |key: &String| {
+            let key = holdfast_core::ids::ObjectKey::new(key).expect("a plain name");
+            let partition = holdfast_core::ids::ObjectName { bucket: bucket.clone(), key }.partition();
+            layout.partition(partition).replicas.iter().filter_map(name).collect()
+        };
+        Some(keys.iter().map(of_key).collect())
+    }
+
+    /// Ends every fault of these nodes, of all links and of the registry. What else is broken stays so.
+    pub fn heal_nodes(&mut self, nodes: &[String]) {
+        self.fabric.heal_links();
+        for node in nodes {
+            let disk = self.disk(node);
+            disk.power_on();
+            disk.set_capacity(None);
+            self.clock(node).drift(0);
+            self.thaw(node);
+            self.restart(node);
+        }
+        self.supervised = true;
+        self.start_registry();
+    }
+
+    /// Whether a node's process has ended without being asked, and why.
+    pub fn ended_by_itself(&self) -> Option<String> {
+        self.nodes.values().find_map(|place| match &place.end.lock().ended {
+            Some(Err(error)) => Some(format!("{} ended by itself: {error}", place.name)),
+            _ => None,
+        })
     }
 
     /// Cuts both directions of the link between two hosts: packets are lost, connecting hangs.
@@ -402,12 +457,12 @@ impl World {
 
     /// Packets from one host to another are lost; those of the other direction are not.
     pub fn cut_one_way(&mut self, from: &str, to: &str) {
-        self.with_link(from, to, crate::net::Link::cut);
+        self.with_link(from, to, |link| link.cut("cut"));
     }
 
     /// Ends that.
     pub fn heal_one_way(&mut self, from: &str, to: &str) {
-        self.with_link(from, to, crate::net::Link::mend);
+        self.with_link(from, to, |link| link.mend("cut"));
     }
 
     pub(crate) fn with_link(&self, from: &str, to: &str, change: impl FnOnce(&mut crate::net::Link)) {
@@ -437,6 +492,16 @@ impl World {
         self.trace.line(format_args!("fault: packets between {a} and {b} take {by:?} longer"));
         self.with_link(a, b, |link| link.slow_down(by));
         self.with_link(b, a, |link| link.slow_down(by));
+    }
+
+    /// Of a thousand packets between any two hosts, so many are lost.
+    pub fn lose_everywhere(&mut self, of_thousand: u32) {
+        let hosts = self.hosts();
+        for a in &hosts {
+            for b in hosts.iter().filter(|b| *b != a) {
+                self.with_link(a, b, |link| link.lose(of_thousand));
+            }
+        }
     }
 
     /// Whether a node's process runs.
@@ -478,15 +543,15 @@ impl World {
         }
     }
 
-    /// Lets it go on.
-    pub fn thaw(&mut self, node: &str) {
+    /// Lets it go on. Gives how often something of it would have run meanwhile.
+    pub fn thaw(&mut self, node: &str) -> u64 {
         if let Some(process) = self.fabric.process(self.host(node))
             && process.is_frozen()
         {
             self.trace.line(format_args!("fault over: {node} goes on"));
-            let _runtime = self.runtime().enter();
-            self.fabric.fire("freeze", process.thaw());
+            return process.thaw();
         }
+        0
     }
 
     /// A client's program is gone, in the middle of whatever it did; another takes its place.
@@ -512,6 +577,15 @@ impl World {
         }
     }
 
+    /// The registry's machine loses its power: nobody is told. What it holds is on its disk.
+    pub fn darken_registry(&mut self) {
+        if self.registry_up {
+            self.trace.line(format_args!("fault: the registry's machine loses power"));
+            self.fabric.end_process(self.registry_host, true);
+            self.registry_up = false;
+        }
+    }
+
     /// Starts the registry's process again.
     pub fn start_registry(&mut self) {
         if !self.registry_up {
@@ -529,23 +603,14 @@ impl World {
 
     /// Ends every fault that lasts. From here on a node's process that ends by itself is started again.
     pub fn heal_all(&mut self) {
-        self.supervised = true;
-        self.fabric.heal_links();
-        for node in self.nodes() {
-            self.place(&node).disk.power_on();
-            self.thaw(&node);
-            self.restart(&node);
-        }
-        self.start_registry();
+        self.heal_nodes(&self.nodes());
         self.note("everything is healed");
     }
 
     /// Checks what clients saw, and that no process ended by itself. The end of every scenario.
     pub fn finish(self) {
-        for place in self.nodes.values() {
-            if let Some(Err(error)) = &place.end.lock().ended {
-                panic!("{} ended by itself: {error}", place.name);
-            }
+        if let Some(ended) = self.ended_by_itself() {
+            panic!("{ended}");
         }
         if let Err(violation) = checks::check(&self.history.ops()) {
             panic!("not linearizable: {violation}");
@@ -558,6 +623,11 @@ impl World {
         self.nodes.get(node).unwrap_or_else(|| panic!("there is no node {node}"))
     }
 
+    /// What the driver of a run needs: messages for its picture.
+    pub(crate) fn fabric(&self) -> &Arc<Fabric> {
+        &self.fabric
+    }
+
     fn host(&self, name: &str) -> HostId {
         if name == REGISTRY {
             return self.registry_host;
@@ -567,7 +637,8 @@ impl World {
         node.or_else(client).unwrap_or_else(|| panic!("there is no host {name}"))
     }
 
-    fn hosts(&self) -> Vec<String> {
+    /// The names of all hosts.
+    pub fn hosts(&self) -> Vec<String> {
         let names = self.nodes.keys().chain(self.clients.keys()).cloned();
         names.chain([REGISTRY.to_owned()]).collect()
     }

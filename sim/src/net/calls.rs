@@ -89,7 +89,10 @@ impl CallChannel {
             match timeout(PING_PATIENCE, &mut answered).await {
                 Ok(Ok(Outcome::Answered(whole))) => {
                     asked.settled();
-                    return Ok(Response::from_parts(whole.parts, Whole::<()>::body(whole.data, whole.trailers)));
+                    return Ok(Response::from_parts(
+                        whole.parts,
+                        Whole::<()>::body(whole.data, whole.trailers),
+                    ));
                 }
                 Ok(Ok(Outcome::Refused)) => {
                     *self.connected.lock() = None;

@@ -59,7 +59,6 @@ struct State {
     processes: usize,
     driver_sleeps_until: Option<Duration>,
     wanted: bool,
-    fired: BTreeMap<&'static str, u64>,
     messages: Option<Vec<Message>>,
 }
 
@@ -131,13 +130,7 @@ impl Fabric {
             names.truncate(host.0);
             names.push(name.clone());
         });
-        state.machines.push(Machine {
-            name,
-            dark: false,
-            boots: 0,
-            process: None,
-            ports: BTreeMap::new(),
-        });
+        state.machines.push(Machine { name, dark: false, boots: 0, process: None, ports: BTreeMap::new() });
         host
     }
 
@@ -233,7 +226,7 @@ impl Fabric {
     pub(super) fn cross(&self, from: HostId, to: HostId, bytes: usize, attempt: u32) -> Option<Duration> {
         let now = hooks::now();
         let mut state = self.state.lock();
-        let State { machines, links, fired, .. } = &mut *state;
+        let State { machines, links, .. } = &mut *state;
         if machines[from.0].dark || machines[to.0].dark {
             return None;
         }
@@ -241,10 +234,7 @@ impl Fabric {
         let draw = keyed(self.seed, place, now.as_millis() as u64 * 64 + u64::from(attempt));
         match links[from.0][to.0].cross(now, bytes, draw) {
             Crossing::Arrives(at) => Some(at),
-            Crossing::Lost(why) => {
-                *fired.entry(why).or_default() += 1;
-                None
-            }
+            Crossing::Lost => None,
         }
     }
 
@@ -344,18 +334,6 @@ impl Fabric {
         }
     }
 
-    /// A fault has had an effect.
-    pub(crate) fn fire(&self, what: &'static str, times: u64) {
-        if times > 0 {
-            *self.state.lock().fired.entry(what).or_default() += times;
-        }
-    }
-
-    /// How often faults of the network had an effect.
-    pub(crate) fn fired(&self) -> BTreeMap<&'static str, u64> {
-        self.state.lock().fired.clone()
-    }
-
     /// Every link as it was in the beginning.
     pub(crate) fn heal_links(&self) {
         for links in &mut self.state.lock().links {
@@ -367,7 +345,8 @@ impl Fabric {
     pub(crate) fn dissolve(&self) {
         let mut state: MutexGuard<'_, State> = self.state.lock();
         let agenda = std::mem::take(&mut state.agenda);
-        let processes: Vec<_> = state.machines.iter_mut().filter_map(|machine| machine.process.take()).collect();
+        let processes: Vec<_> =
+            state.machines.iter_mut().filter_map(|machine| machine.process.take()).collect();
         drop(state);
         drop(agenda);
         processes.iter().for_each(Process::kill);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::fired::fire;
+
 /// Simulated time has steps of a millisecond: tokio's timers have.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -23,15 +25,15 @@ impl Default for LinkOptions {
 /// What became of a packet.
 pub(super) enum Crossing {
     Arrives(Duration),
-    /// By which fault.
-    Lost(&'static str),
+    Lost,
 }
 
-/// One direction. The numbers say how many faults act in that way: they may overlap.
+/// One direction. Cuts may overlap; the others act as they were set last.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     options: LinkOptions,
-    cuts: u32,
+    /// The kinds of the faults that cut it.
+    cuts: Vec<&'static str>,
     /// Of a thousand packets, so many are lost.
     loss: u32,
     slow: Duration,
@@ -47,7 +49,7 @@ impl Link {
         assert!(options.latency >= STEP, "a packet takes a millisecond at least");
         Self {
             options,
-            cuts: 0,
+            cuts: Vec::new(),
             loss: 0,
             slow: Duration::ZERO,
             bandwidth: 0,
@@ -57,17 +59,19 @@ impl Link {
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.cuts > 0
+        !self.cuts.is_empty()
     }
 
-    /// One more cut.
-    pub(crate) fn cut(&mut self) {
-        self.cuts += 1;
+    /// One more cut, by a fault of this kind.
+    pub(crate) fn cut(&mut self, kind: &'static str) {
+        self.cuts.push(kind);
     }
 
-    /// One less.
-    pub(crate) fn mend(&mut self) {
-        self.cuts = self.cuts.saturating_sub(1);
+    /// One of that kind less.
+    pub(crate) fn mend(&mut self, kind: &'static str) {
+        if let Some(at) = self.cuts.iter().position(|cut| *cut == kind) {
+            self.cuts.remove(at);
+        }
     }
 
     /// Sets how many packets of a thousand are lost.
@@ -91,17 +95,21 @@ impl Link {
 
     /// A packet of so many bytes is sent now. Packets that arrive do so in the order in which they were sent.
     pub(super) fn cross(&mut self, now: Duration, bytes: usize, draw: u64) -> Crossing {
-        if self.is_cut() {
-            return Crossing::Lost("cut");
+        if let Some(kind) = self.cuts.last() {
+            fire(kind, 1);
+            return Crossing::Lost;
         }
         if self.loss > 0 && draw % 1000 < u64::from(self.loss) {
-            return Crossing::Lost("loss");
+            fire("loss", 1);
+            return Crossing::Lost;
         }
+        fire("slow-link", u64::from(!self.slow.is_zero()));
         let jitter = self.options.jitter.as_millis() as u64 + 1;
         let mut arrival =
             now + self.options.latency + self.slow + Duration::from_millis((draw >> 16) % jitter);
         if self.bandwidth > 0 {
             let takes = Duration::from_millis((bytes / self.bandwidth) as u64);
+            fire("narrow-link", u64::from(self.busy_until > now));
             self.busy_until = self.busy_until.max(now) + takes;
             arrival = arrival.max(self.busy_until + self.options.latency);
         }

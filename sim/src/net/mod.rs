@@ -66,7 +66,8 @@ impl Net for SimNet {
             let local = format!("{}:{port}", fabric.name(host));
             if let Some(wire) = &fabric.wire {
                 let listener = wire.listen(&fabric, port).await?;
-                return Ok(Box::new(SimListener { accepting: Accepting::Wire(listener), local }) as Box<dyn Listener>);
+                return Ok(Box::new(SimListener { accepting: Accepting::Wire(listener), local })
+                    as Box<dyn Listener>);
             }
             let listener = PipeListener::bind(fabric, host, port)?;
             Ok(Box::new(SimListener { accepting: Accepting::Pipe(listener), local }) as Box<dyn Listener>)

@@ -101,7 +101,10 @@ impl Wire {
 
     /// A machine has its power back.
     pub(super) fn boot(&self, host: HostId, boots: u64) {
-        assert!(boots <= BOOTS_MAX, "a machine may lose its power {BOOTS_MAX} times in a run of the wire mode");
+        assert!(
+            boots <= BOOTS_MAX,
+            "a machine may lose its power {BOOTS_MAX} times in a run of the wire mode"
+        );
         self.state.lock().boots[host.0] = boots;
     }
 
@@ -237,7 +240,8 @@ pub(super) struct WireListener {
 impl WireListener {
     pub(super) async fn accept(&mut self) -> io::Result<(WireIo, String)> {
         let (stream, from) = self.listener.accept().await?;
-        let name = machine(from.ip()).map_or_else(|| from.to_string(), |(host, _)| self.fabric.name(host).to_string());
+        let name = machine(from.ip())
+            .map_or_else(|| from.to_string(), |(host, _)| self.fabric.name(host).to_string());
         Ok((WireIo { stream: Some(stream), fabric: self.fabric.clone() }, name))
     }
 }

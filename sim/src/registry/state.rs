@@ -30,6 +30,11 @@ impl State {
         Revision(self.revision)
     }
 
+    /// The value of the first key that ends so.
+    pub fn value_of(&self, end: &str) -> Option<String> {
+        self.entries.iter().find(|(key, _)| key.ends_with(end)).map(|(_, entry)| entry.value.clone())
+    }
+
     /// Forgets the history up to now: watches that are behind must list again.
     pub fn compact(&mut self) {
         self.compacted = self.revision;
