@@ -45,16 +45,18 @@ pub(crate) struct ClientPlace {
     pub(crate) clock: WallClock,
     pub(crate) history: History,
     pub(crate) trace: Trace,
+    /// Puts of all programs that were this client, so that no two write the same.
+    pub(crate) puts: Arc<Mutex<u64>>,
 }
 
 impl SimClient {
     /// On the current host's runtime.
     pub(crate) fn new(place: ClientPlace) -> Self {
-        let ClientPlace { name, host: _, net, endpoints, random, clock, history, trace } = place;
+        let ClientPlace { name, host: _, net, endpoints, random, clock, history, trace, puts } = place;
         let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
         options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
-        Self { name: name.into(), client, net, random, history, trace, puts: Arc::default() }
+        Self { name: name.into(), client, net, random, history, trace, puts }
     }
 
     /// Its host's name.

@@ -212,6 +212,7 @@ impl World {
             trace: self.trace.clone(),
             random,
             name: name.clone(),
+            puts: Arc::default(),
         };
         let (jobs, _) = mpsc::unbounded_channel();
         self.clients.insert(name.clone(), ClientHost { place, jobs });
