@@ -35,6 +35,9 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 /// A job that takes longer hangs.
 const JOB_TIME_MAX: Duration = Duration::from_secs(300);
 
+/// How long a supervisor waits before it starts again what has ended.
+const SUPERVISOR_PAUSE: Duration = Duration::from_millis(100);
+
 /// How true the network is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -104,6 +107,8 @@ pub struct World {
     registry_up: bool,
     /// Whether a node's process that ends by itself is started again.
     supervised: bool,
+    /// Those to come.
+    restarts: Vec<(Duration, String)>,
     random: Random,
 }
 
@@ -146,6 +151,7 @@ impl World {
             registry: Arc::default(),
             registry_up: false,
             supervised: false,
+            restarts: Vec::new(),
             random: Random::new(seed, "world"),
         };
         world.trace.line(format_args!("seed {seed}: {options:?}"));
@@ -289,6 +295,11 @@ impl World {
 
     /// A process that has ended by itself leaves nothing running.
     fn bury_ended(&mut self) {
+        let now = self.now();
+        let due: Vec<_> = self.restarts.extract_if(.., |(due, _)| *due <= now).collect();
+        for (_, node) in due {
+            self.restart(&node);
+        }
         let mut failed = Vec::new();
         for place in self.nodes.values() {
             if place.disk.power_failed() && self.fabric.process(place.host).is_some() {
@@ -304,9 +315,16 @@ impl World {
                 self.end_process(&name);
             }
             if self.supervised {
-                self.restart(&name);
+                self.restart_later(&name);
             }
         }
+    }
+
+    /// As a supervisor does: after a pause, so that a node that cannot start does not keep it busy.
+    fn restart_later(&mut self, node: &str) {
+        let due = self.now() + SUPERVISOR_PAUSE;
+        self.restarts.push((due, node.to_owned()));
+        self.fabric.at(due, |fabric| fabric.want_driver());
     }
 
     fn end_process(&mut self, node: &str) {
