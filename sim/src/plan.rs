@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Step};
 use crate::net::LinkOptions;
 use crate::random::Random;
 use crate::workload::{PlannedOp, random_ops};
@@ -202,7 +202,19 @@ impl Plan {
             link: LinkOptions { latency: ms(self.latency_ms), jitter: ms(self.jitter_ms) },
             lease_ttl: ms(self.lease_ttl_ms),
             fsync: self.fsync,
+            processes_max: self.processes_max(),
         }
+    }
+
+    /// Processes that one machine may start: what the faults start, those of liveness, and some that fail to start.
+    fn processes_max(&self) -> usize {
+        let ms = Duration::from_millis;
+        let (nodes, clients) = (self.node_names(), self.client_names());
+        let starts = |fault: &PlannedFault| {
+            let steps = fault.fault.steps(ms(fault.at_ms), ms(fault.lasts_ms), &nodes, &clients);
+            steps.iter().filter(|(_, step)| matches!(step, Step::Restart(_) | Step::ReplaceClient(_))).count()
+        };
+        self.faults.iter().map(starts).sum::<usize>() + 60
     }
 }
 

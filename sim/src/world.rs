@@ -65,6 +65,8 @@ pub struct WorldOptions {
     /// Whether nodes write their log through to the disk before they answer. Off, acknowledged writes are lost with the
     /// power: what a simulation has to find.
     pub fsync: bool,
+    /// Processes that one machine starts at most, in the wire mode: each costs a little in every step.
+    pub processes_max: usize,
 }
 
 impl Default for WorldOptions {
@@ -76,6 +78,7 @@ impl Default for WorldOptions {
             link: LinkOptions::default(),
             lease_ttl: Duration::from_secs(10),
             fsync: true,
+            processes_max: 16,
         }
     }
 }
@@ -136,7 +139,7 @@ impl World {
         *start.lock() = Some(now);
         hooks::set_now(Duration::ZERO);
         let machines = 1 + options.nodes + options.clients;
-        let wire = (options.mode == Mode::Wire).then(|| Wire::enter(machines));
+        let wire = (options.mode == Mode::Wire).then(|| Wire::enter(machines, options.processes_max));
         let fabric = Fabric::new(seed, trace.clone(), wire);
         let registry_host = fabric.add_machine(REGISTRY, options.link);
         let mut world = Self {

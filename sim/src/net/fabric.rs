@@ -196,12 +196,12 @@ impl Fabric {
         let machine = &mut state.machines[host.0];
         assert!(machine.process.is_none(), "{} runs already", machine.name);
         machine.process = Some(process.clone());
+        if let Some(wire) = &self.wire {
+            wire.start_process(host, machine.dark);
+        }
         if machine.dark {
             machine.dark = false;
             machine.boots += 1;
-            if let Some(wire) = &self.wire {
-                wire.boot(host, machine.boots);
-            }
         }
         process
     }

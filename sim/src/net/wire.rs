@@ -1,8 +1,11 @@
 //! The wire mode: TCP by turmoil-net, driven by the world's agenda.
 //!
 //! turmoil-net's kernels hold the sockets and cut what is written into segments; this file takes the segments, asks the
-//! fabric's links what becomes of each, and hands them over when they arrive. A machine that lost its power comes back as
-//! a kernel of its own with another address: segments of old connections reach it no more, and are answered by a reset.
+//! fabric's links what becomes of each, and hands them over when they arrive.
+//!
+//! Each process of a machine has a kernel of its own with another address. That of a killed one lives on to close its
+//! connections; that of a machine that lost its power is gone, and what still comes for it is answered by a reset once the
+//! machine is back, as a kernel does that does not know a connection.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,8 +34,6 @@ const PASSES_BEFORE_RESEND: u32 = 40;
 const RESENDS_MAX: u32 = 600;
 /// How long after the last loss passes are made without other cause.
 const LOSSY_FOR: Duration = Duration::from_secs(4);
-/// How often one machine may lose its power in a run.
-pub(crate) const BOOTS_MAX: u64 = 24;
 /// Larger than a real one's: fewer segments for the same bytes.
 const MTU: u32 = 16 << 10;
 
@@ -48,28 +49,31 @@ pub(crate) struct Wire {
 }
 
 struct State {
-    /// By machine, then by boot.
+    /// By machine, then by process.
     kernels: Vec<Vec<turmoil_net::HostId>>,
-    /// The boot that each is in.
-    boots: Vec<u64>,
+    /// The process of each that runs, or ran last.
+    processes: Vec<usize>,
+    /// Of each, how many were forgotten by a loss of power: those before.
+    forgotten: Vec<usize>,
     lossy_until: Duration,
     scratch: Vec<Packet>,
 }
 
-fn address(host: HostId, boot: u64) -> Ipv4Addr {
+fn address(host: HostId, process: usize) -> Ipv4Addr {
     let host = u8::try_from(host.0 + 1).expect("a world has few machines");
-    Ipv4Addr::new(10, 0, u8::try_from(boot).expect("few boots"), host)
+    let [high, low] = u16::try_from(process).expect("few processes").to_be_bytes();
+    Ipv4Addr::new(10, high, low, host)
 }
 
-fn machine(address: IpAddr) -> Option<(HostId, u64)> {
+fn machine(address: IpAddr) -> Option<(HostId, usize)> {
     let IpAddr::V4(address) = address else { return None };
-    let [_, _, boot, host] = address.octets();
-    Some((HostId(usize::from(host).checked_sub(1)?), u64::from(boot)))
+    let [_, high, low, host] = address.octets();
+    Some((HostId(usize::from(host).checked_sub(1)?), usize::from(u16::from_be_bytes([high, low]))))
 }
 
 impl Wire {
-    /// Kernels for so many machines, on this thread.
-    pub(crate) fn enter(machines: usize) -> Self {
+    /// Kernels for so many machines, each of which starts at most so many processes, on this thread.
+    pub(crate) fn enter(machines: usize, processes: usize) -> Self {
         let config = KernelConfig::default()
             .mtu(MTU)
             .default_backlog(4096)
@@ -78,7 +82,9 @@ impl Wire {
         let mut net = Net::with_config(config);
         let kernels = (0..machines)
             .map(|host| {
-                (0..=BOOTS_MAX).map(|boot| net.add_host(IpAddr::V4(address(HostId(host), boot)))).collect()
+                (0..=processes)
+                    .map(|number| net.add_host(IpAddr::V4(address(HostId(host), number))))
+                    .collect()
             })
             .collect();
         let guard = net.enter();
@@ -86,7 +92,8 @@ impl Wire {
         PASS_PLANNED.set(false);
         let state = State {
             kernels,
-            boots: vec![0; machines],
+            processes: vec![0; machines],
+            forgotten: vec![0; machines],
             lossy_until: Duration::ZERO,
             scratch: Vec::with_capacity(64),
         };
@@ -95,22 +102,26 @@ impl Wire {
 
     pub(super) fn set_current(&self, host: HostId) {
         let state = self.state.lock();
-        let boot = usize::try_from(state.boots[host.0]).expect("few boots");
-        turmoil_net::set_current(state.kernels[host.0][boot]);
+        turmoil_net::set_current(state.kernels[host.0][state.processes[host.0]]);
     }
 
-    /// A machine has its power back.
-    pub(super) fn boot(&self, host: HostId, boots: u64) {
+    /// A machine starts a process. `forgets`: its power was gone before.
+    pub(super) fn start_process(&self, host: HostId, forgets: bool) {
+        let mut state = self.state.lock();
+        let next = state.processes[host.0] + 1;
         assert!(
-            boots <= BOOTS_MAX,
-            "a machine may lose its power {BOOTS_MAX} times in a run of the wire mode"
+            next < state.kernels[host.0].len(),
+            "more processes than the world's options allow in the wire mode"
         );
-        self.state.lock().boots[host.0] = boots;
+        state.processes[host.0] = next;
+        if forgets {
+            state.forgotten[host.0] = next;
+        }
     }
 
     pub(super) async fn connect(&self, fabric: &Arc<Fabric>, to: &str) -> io::Result<WireIo> {
         let (to, port) = fabric.resolve(to)?;
-        let ip = address(to, self.state.lock().boots[to.0]);
+        let ip = address(to, self.state.lock().processes[to.0]);
         plan_pass(fabric, STEP);
         let stream = TcpStream::connect(SocketAddr::new(IpAddr::V4(ip), port)).await;
         plan_pass(fabric, STEP);
@@ -142,9 +153,11 @@ impl Wire {
     }
 
     fn send(&self, fabric: &Arc<Fabric>, packet: Packet) {
-        let (Some((from, boot)), Some((to, _))) = (machine(packet.src), machine(packet.dst)) else { return };
+        let (Some((from, process)), Some((to, _))) = (machine(packet.src), machine(packet.dst)) else {
+            return;
+        };
         // What a kernel without power still holds is not sent.
-        if boot != self.state.lock().boots[from.0] || !fabric.power(from).0 {
+        if process < self.state.lock().forgotten[from.0] || !fabric.power(from).0 {
             return;
         }
         let at = fabric.cross(from, to, packet.size() as usize, 0);
@@ -179,7 +192,8 @@ fn deliver(fabric: &Arc<Fabric>, to: HostId, boots: u64, packet: Packet) {
         wire.state.lock().lossy_until = hooks::now() + LOSSY_FOR;
         return;
     }
-    let of_old = machine(packet.dst).is_none_or(|(_, boot)| boot != now);
+    let forgotten = wire.state.lock().forgotten[to.0];
+    let of_old = machine(packet.dst).is_none_or(|(_, process)| process < forgotten);
     ENTERED.with_borrow(|entered| {
         let entered = entered.as_ref().expect("the wire is entered");
         if !of_old {
