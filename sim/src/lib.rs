@@ -11,6 +11,7 @@
 //! * [`cluster_node`], [`client`]: the real node and the real client in it.
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
 //! * [`workload`], [`faults`]: random operations and random faults.
+//! * [`report`]: a run as a page that a person reads.
 
 pub mod ambient;
 pub mod checks;
@@ -24,6 +25,7 @@ pub mod isolate;
 pub mod net;
 pub mod random;
 pub mod registry;
+pub mod report;
 pub mod trace;
 pub mod workload;
 pub mod world;
