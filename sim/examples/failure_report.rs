@@ -1,31 +1,48 @@
-//! Writes the page of a failed run that is made up, to see what such a page looks like:
+//! Writes pages of runs that are made up, to see what such a page looks like and to check them in a browser:
 //!
 //! ```text
-//! cargo run -p sim --example failure_report -- page.html [crowd]
+//! cargo run -p sim --example failure_report -- target/failure-report
 //! ```
 //!
-//! With `crowd`, the same failure among 1,000 operations and 5,000 messages.
+//! * `stale-read.html`: a read that does not know of an acknowledged put.
+//! * `crowd.html`: the same among 1,000 operations and 5,000 messages.
+//! * `hostile.html`: the same with texts that try to break the page.
+//! * `passed.html`: a run in which nothing is wrong.
 
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[path = "../tests/report/example.rs"]
 mod example;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let record = match arguments.as_slice() {
-        [_] => example::stale_read(),
-        [_, crowd] if crowd == "crowd" => example::crowd(1_000, 5_000),
-        _ => {
-            eprintln!("usage: failure_report page.html [crowd]");
-            return ExitCode::from(2);
-        }
+    let Some(folder) = std::env::args().nth(1) else {
+        eprintln!("usage: failure_report folder");
+        return ExitCode::from(2);
     };
-    let page = sim::report::render(&record);
-    if let Err(error) = std::fs::write(&arguments[0], &page) {
-        eprintln!("cannot write {}: {error}", arguments[0]);
-        return ExitCode::FAILURE;
+    match write(Path::new(&folder)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cannot write into {folder}: {error}");
+            ExitCode::FAILURE
+        }
     }
-    println!("{}: {} bytes", arguments[0], page.len());
-    ExitCode::SUCCESS
+}
+
+fn write(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let records = [
+        ("stale-read", example::stale_read()),
+        ("crowd", example::crowd(1_000, 5_000)),
+        ("hostile", example::hostile()),
+        ("passed", example::passed()),
+    ];
+    for (name, record) in records {
+        let page = sim::report::render(&record);
+        let path = folder.join(name).with_extension("html");
+        std::fs::write(&path, &page)?;
+        println!("{}: {} bytes", path.display(), page.len());
+    }
+    Ok(())
 }

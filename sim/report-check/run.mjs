@@ -1,11 +1,10 @@
 // The failure report in a real Chromium, opened as a file: what a reader must see and can do. Prints one JSON object; exit
 // code 1 if a check failed.
 //
-//   cargo run -p sim --example failure_report -- /tmp/page.html
-//   cargo run -p sim --example failure_report -- /tmp/crowd.html crowd
-//   node sim/report-check/run.mjs --page /tmp/page.html [--crowd /tmp/crowd.html] [--shots folder] [--chromium path]
+//   cargo run -p sim --example failure_report -- target/failure-report
+//   node sim/report-check/run.mjs --pages target/failure-report [--shots folder] [--chromium path]
 //
-// `cargo xtask test e2e` does this. playwright-core is the npm package's: `npm ci` in client-wasm/js.
+// `cargo xtask test e2e` does both. playwright-core is the npm package's: `npm ci` in client-wasm/js.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -16,14 +15,13 @@ import { parseArgs } from "node:util";
 const { chromium } = createRequire(new URL("../../client-wasm/js/package.json", import.meta.url))("playwright-core");
 const { values } = parseArgs({
   options: {
-    page: { type: "string" },
-    crowd: { type: "string" },
+    pages: { type: "string" },
     shots: { type: "string" },
     chromium: { type: "string", default: "/usr/bin/chromium" },
   },
 });
-if (values.page === undefined) {
-  console.error("usage: node run.mjs --page file.html [--crowd file.html] [--shots folder] [--chromium path]");
+if (values.pages === undefined) {
+  console.error("usage: node run.mjs --pages folder [--shots folder] [--chromium path]");
   process.exit(2);
 }
 if (values.shots !== undefined) mkdirSync(values.shots, { recursive: true });
@@ -39,13 +37,13 @@ const browser = await chromium.launch({
 });
 
 /** Opens a page; errors and requests for anything but the file itself are collected in `problems`. */
-async function open(file, viewport, options = {}) {
+async function open(name, viewport, options = {}) {
   const context = await browser.newContext({ viewport, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(error.message));
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.problems.push(message.text()));
-  const url = pathToFileURL(resolve(file)).href;
+  const url = pathToFileURL(resolve(values.pages, `${name}.html`)).href;
   page.on("request", (request) => request.url() === url || page.problems.push(`it asks for ${request.url()}`));
   await page.goto(url);
   await page.waitForSelector("#timeline .names .name");
@@ -64,11 +62,11 @@ const settle = (page) => page.evaluate(() => new Promise((done) => requestAnimat
 
 const checks = {
   async "the guilty operations are red, labelled and in view at once"() {
-    const page = await open(values.page, WIDE);
+    const page = await open("stale-read", WIDE);
     const bars = page.locator("#timeline g.op.guilty");
     assert.equal(await bars.count(), 2);
     const expected = await page.evaluate(() => {
-      const probe = document.body.appendChild(Object.assign(document.createElement("i"), { style: "color: var(--bad)" }));
+      const probe = document.body.appendChild(Object.assign(document.createElement("i"), { style: "color: var(--bad-fill)" }));
       const color = getComputedStyle(probe).color;
       probe.remove();
       return color;
@@ -85,13 +83,13 @@ const checks = {
     }
     assert.match(await page.locator("#sentence").textContent(), /client-3 read "a3"/);
     assert.match(await page.locator("#guilty tbody tr").nth(1).textContent(), /84 ms after ① was answered/);
-    assert.ok(await page.locator("#timeline .down-text").count() > 0 || await page.locator("#timeline path.down").count() > 0);
+    assert.ok(await page.locator("#timeline .off-text").count() > 0 || await page.locator("#timeline path.off").count() > 0);
     await shoot(page, "wide-light-fold");
     return page;
   },
 
   async "zooming, moving and the buttons change what is seen"() {
-    const page = await open(values.page, WIDE);
+    const page = await open("stale-read", WIDE);
     const first = await seen(page);
     await page.click("#zoom-in");
     await settle(page);
@@ -126,7 +124,7 @@ const checks = {
   },
 
   async "filters hide what they name"() {
-    const page = await open(values.page, WIDE);
+    const page = await open("stale-read", WIDE);
     assert.ok(await page.locator("#timeline .messages path").count() > 0);
     await page.uncheck("#show-messages");
     await settle(page);
@@ -146,7 +144,7 @@ const checks = {
   },
 
   async "details come up for mouse and keyboard"() {
-    const page = await open(values.page, WIDE);
+    const page = await open("stale-read", WIDE);
     await page.locator("#timeline g.op.guilty .bar").first().hover();
     await page.locator("#tip", { hasText: "users/42" }).waitFor();
     await page.mouse.move(5, 5);
@@ -169,12 +167,16 @@ const checks = {
   },
 
   async "it is readable in both schemes and on a phone"() {
-    const page = await open(values.page, WIDE);
+    const page = await open("stale-read", WIDE);
     await shoot(page, "wide-light");
     await page.emulateMedia({ colorScheme: "dark" });
     await shoot(page, "wide-dark");
-    const phone = await open(values.page, NARROW, { hasTouch: true, isMobile: true });
+    const phone = await open("stale-read", NARROW, { hasTouch: true, isMobile: true });
     await shoot(phone, "narrow-light");
+    await shoot(phone, "narrow-light-fold");
+    await phone.locator("#run").evaluate((it) => it.scrollIntoView());
+    await shoot(phone, "narrow-light-fold-timeline");
+    await phone.evaluate(() => scrollTo(0, 0));
     await phone.emulateMedia({ colorScheme: "dark" });
     await shoot(phone, "narrow-dark");
     for (const [tab, width] of [[page, 1280], [phone, 390]]) {
@@ -192,9 +194,38 @@ const checks = {
     return page;
   },
 
+  async "hostile texts stay texts"() {
+    const page = await open("hostile", WIDE);
+    assert.equal(await page.locator("body script").count(), 2);
+    assert.equal(await page.locator("img").count(), 0);
+    assert.match(await page.locator("#verdict").textContent(), /^<\/script><script>/);
+    assert.equal(await page.locator("#timeline g.op.guilty").count(), 2);
+    for (const key of ["n", "n", "+", "n", "g", "0"]) {
+      await page.locator("#timeline").press(key);
+      await settle(page);
+    }
+    await shoot(page, "hostile");
+    for (const width of [1280, 390]) {
+      await page.setViewportSize({ width, height: 800 });
+      await settle(page);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= width, `the page is ${wide} px wide in ${width}`);
+    }
+    return page;
+  },
+
+  async "a run without anything is a page too"() {
+    const page = await open("passed", WIDE);
+    assert.equal(await page.locator("#guilty").isVisible(), false);
+    assert.equal((await seen(page)).to, 3000);
+    await page.locator("#timeline").press("n");
+    await page.mouse.move(600, 300);
+    await shoot(page, "passed");
+    return page;
+  },
+
   async "a crowd stays fluid"() {
-    if (values.crowd === undefined) return null;
-    const page = await open(values.crowd, WIDE);
+    const page = await open("crowd", WIDE);
     await shoot(page, "crowd-guilty");
     await page.click("#to-all");
     await settle(page);

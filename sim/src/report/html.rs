@@ -1,7 +1,7 @@
 //! The page: one HTML file that needs nothing else, neither a network nor a library. Its content security policy
 //! forbids it to load anything.
 
-use super::page_data::{PageData, json_for_script};
+use super::page_data::{PageData, clean, json_for_script};
 use super::record::RunRecord;
 
 const TEMPLATE: &str = include_str!("page/page.html");
@@ -33,7 +33,8 @@ fn fill(value: impl Fn(&str) -> String) -> String {
     let mut page = String::new();
     let mut rest = TEMPLATE;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").expect("each mark of the template is closed: a test renders it");
+        let (name, after) =
+            after.split_once("}}").expect("each mark of the template is closed: a test renders it");
         page.push_str(before);
         page.push_str(&value(name));
         rest = after;
@@ -45,12 +46,11 @@ fn fill(value: impl Fn(&str) -> String) -> String {
 /// A text between tags, at most so long that a title stays a title.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
-    for letter in text.chars().take(1_000) {
+    for letter in clean(text, 1_000).chars() {
         match letter {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            '\u{0}' => escaped.push('\u{fffd}'),
             _ => escaped.push(letter),
         }
     }

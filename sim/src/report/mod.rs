@@ -13,6 +13,6 @@ pub mod record;
 
 pub use html::render;
 pub use record::{
-    BakeInPoint, FaultBand, FaultFamily, Lane, LaneKind, Level, MessageArrow, Note, OpSpan, RecordError, RunRecord,
-    Verdict,
+    BakeInPoint, FaultBand, FaultFamily, Lane, LaneKind, Level, MessageArrow, Note, OpSpan, RecordError,
+    RunRecord, Verdict,
 };

@@ -17,8 +17,10 @@ const OPS_BYTES_MAX: usize = DATA_BYTES_MAX / 2;
 const FAULTS_BYTES_MAX: usize = DATA_BYTES_MAX / 8;
 /// Points of the bake-in curve: twenty are usual.
 const BAKE_IN_POINTS_MAX: usize = 500;
-/// Options and lanes: far more than a run has.
-const NAMED_MAX: usize = 200;
+/// Far more than a run has.
+const LANES_MAX: usize = 200;
+/// Far more than a run has.
+const OPTIONS_MAX: usize = 60;
 /// Characters of a text within a row: a key, an action, an answer, a log line.
 const TEXT_CHARS_MAX: usize = 400;
 /// Characters of the sentence and of the command.
@@ -74,13 +76,14 @@ struct Dropped {
     ops: usize,
     messages: usize,
     notes: usize,
-    /// Messages and notes are complete up to this distance in time from the guilty operations.
+    /// Messages and notes are complete up to this distance in time from the guilty operations; none: all of them are
+    /// there, or not even all that are at the same time.
     complete_within: Option<u64>,
 }
 
 impl PageData {
     pub(super) fn of(record: &RunRecord) -> Self {
-        let lanes = record.lanes.len().min(NAMED_MAX);
+        let lanes = record.lanes.len().min(LANES_MAX);
         let focus = Focus::of(record);
         let mut texts = Texts::default();
         let mut dropped = Dropped::default();
@@ -134,9 +137,11 @@ impl PageData {
             let (from, to) = message_times(at);
             (focus.distance(from, to), from, Item::Message(at))
         });
-        let notes = record.notes.iter().enumerate().map(|(at, note)| {
-            (focus.distance(note.at_us, note.at_us), note.at_us, Item::Note(at))
-        });
+        let notes = record
+            .notes
+            .iter()
+            .enumerate()
+            .map(|(at, note)| (focus.distance(note.at_us, note.at_us), note.at_us, Item::Note(at)));
         let mut items: Vec<(u64, u64, Item)> = messages.chain(notes).collect();
         items.sort_unstable();
         let mut full = false;
@@ -149,7 +154,7 @@ impl PageData {
             }
             if !taken && !full && left == 0 {
                 full = true;
-                self.dropped.complete_within = Some(distance);
+                self.dropped.complete_within = Some(distance).filter(|distance| *distance > 0);
             }
         }
         self.messages.sort_by_key(|(.., sent, received, _, _)| (*sent, *received));
@@ -173,7 +178,8 @@ impl PageData {
                 }
                 let (from, to) = (message.from_lane, message.to_lane);
                 let row = |label| (from, to, message.sent_us, message.received_us, label, message.bytes);
-                let Some([label]) = texts.spend(left, [&message.label], |[label]| row_bytes(&row(label))) else {
+                let Some([label]) = texts.spend(left, [&message.label], |[label]| row_bytes(&row(label)))
+                else {
                     return false;
                 };
                 self.messages.push(row(label));
@@ -202,7 +208,7 @@ enum Item {
 
 fn cleaned_options(record: &RunRecord) -> Vec<(String, String)> {
     let clean = |text: &String| clean(text, TEXT_CHARS_MAX);
-    record.options.iter().take(NAMED_MAX).map(|(name, value)| (clean(name), clean(value))).collect()
+    record.options.iter().take(OPTIONS_MAX).map(|(name, value)| (clean(name), clean(value))).collect()
 }
 
 fn bake_in(record: &RunRecord) -> Vec<BakeInPoint> {
@@ -246,8 +252,7 @@ fn ops(
     texts: &mut Texts,
     dropped: &mut Dropped,
 ) -> Vec<OpRow> {
-    let guilty_keys: Vec<&str> =
-        record.ops.iter().filter(|op| op.guilty).map(|op| op.key.as_str()).collect();
+    let guilty_keys: Vec<&str> = record.ops.iter().filter(|op| op.guilty).map(|op| op.key.as_str()).collect();
     let mut order: Vec<_> = record.ops.iter().filter(|op| op.lane < lanes).collect();
     order.sort_by_cached_key(|op| {
         let end = op.ended_us.unwrap_or(record.duration_us);
@@ -363,7 +368,7 @@ pub(super) fn json_for_script(value: &impl Serialize) -> String {
 
 /// A text as a reader can see it: characters that are invisible or turn the reading direction are written as
 /// `\u{…}`, and what is longer than `chars_max` loses its middle.
-fn clean(text: &str, chars_max: usize) -> String {
+pub(super) fn clean(text: &str, chars_max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(4 * chars_max));
     let count = text.chars().count();
     let head = if count > chars_max { chars_max * 3 / 4 } else { count };
@@ -397,7 +402,10 @@ mod tests {
     fn texts_are_cut_in_the_middle_and_hide_nothing() {
         assert_eq!(clean("a\u{202e}b\u{0}\nc", 100), "a\\u{202e}b\\u{0} c");
         let long = clean(&"äb".repeat(500), 400);
-        assert!(long.starts_with("äbäb") && long.contains("… 600 characters …") && long.ends_with("äb"), "{long}");
+        assert!(
+            long.starts_with("äbäb") && long.contains("… 600 characters …") && long.ends_with("äb"),
+            "{long}"
+        );
     }
 
     #[test]

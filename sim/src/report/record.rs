@@ -246,15 +246,22 @@ impl RunRecord {
         let stray = |what: &str, number: usize, lane: usize| {
             (lane >= count).then(|| format!("{what} {number} names lane {lane} of {count}"))
         };
-        let faults = self.faults.iter().enumerate().flat_map(|(number, fault)| {
-            fault.lanes.iter().map(move |lane| ("fault", number, *lane))
-        });
+        let faults = self
+            .faults
+            .iter()
+            .enumerate()
+            .flat_map(|(number, fault)| fault.lanes.iter().map(move |lane| ("fault", number, *lane)));
         let ops = self.ops.iter().enumerate().map(|(number, op)| ("operation", number, op.lane));
         let messages = self.messages.iter().enumerate().flat_map(|(number, message)| {
             [message.from_lane, message.to_lane].map(|lane| ("message", number, lane))
         });
-        let notes = self.notes.iter().enumerate().filter_map(|(number, note)| Some(("note", number, note.lane?)));
-        faults.chain(ops).chain(messages).chain(notes).find_map(|(what, number, lane)| stray(what, number, lane))
+        let notes =
+            self.notes.iter().enumerate().filter_map(|(number, note)| Some(("note", number, note.lane?)));
+        faults
+            .chain(ops)
+            .chain(messages)
+            .chain(notes)
+            .find_map(|(what, number, lane)| stray(what, number, lane))
     }
 
     /// When each lane's process did not run: `(lane, from_us, to_us)`, by lane and time, without overlaps. Faults that

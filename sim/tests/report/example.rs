@@ -3,7 +3,8 @@
 
 use sim::Random;
 use sim::report::{
-    BakeInPoint, FaultBand, FaultFamily, Lane, LaneKind, Level, MessageArrow, Note, OpSpan, RunRecord, Verdict,
+    BakeInPoint, FaultBand, FaultFamily, Lane, LaneKind, Level, MessageArrow, Note, OpSpan, RunRecord,
+    Verdict,
 };
 
 const REGISTRY: usize = 8;
@@ -11,7 +12,7 @@ const NODES: std::ops::Range<usize> = 3..8;
 const KEYS: [&str; 4] = ["users/42", "users/7", "logs/2026-07-01", "img/cat.png"];
 
 /// 61 operations, about 380 messages.
-pub fn stale_read() -> RunRecord {
+pub(crate) fn stale_read() -> RunRecord {
     let mut run = Run { record: empty(), random: Random::new(1017, "example"), last: [0; 4] };
     run.background();
     run.heartbeats();
@@ -70,22 +71,50 @@ fn faults() -> Vec<FaultBand> {
         from_us: from * 1000,
         to_us: to.map(|to| to * 1000),
         lanes: lanes.to_vec(),
-        down: family == FaultFamily::Process,
+        down: family == Process,
         text: text.to_owned(),
     };
-    use FaultFamily::{Clock, Disk, Network, Process, Registry};
+    use FaultFamily::{Disk, Network, Process, Registry};
     vec![
-        fault(1, "slow link", Network, 320, Some(900), &[3, 6], "Messages between node-1 and node-4 take 40 ms."),
+        fault(
+            1,
+            "slow link",
+            Network,
+            320,
+            Some(900),
+            &[3, 6],
+            "Messages between node-1 and node-4 take 40 ms.",
+        ),
         fault(2, "kill -9", Process, 1_050, Some(1_420), &[7], "node-5 is killed; its page cache survives."),
-        fault(3, "power loss", Process, 1_728, Some(1_764), &[4], "node-2 loses power: what it had not synced is gone."),
-        fault(4, "cut off", Network, 1_752, Some(2_240), &[3], "node-1 is cut off from everybody; nobody is told."),
-        fault(5, "lying fsync", Disk, 1_640, Some(1_900), &[4], "node-2's disk says that it has synced, and has not."),
+        fault(
+            3,
+            "power loss",
+            Process,
+            1_728,
+            Some(1_764),
+            &[4],
+            "node-2 loses power: what it had not synced is gone.",
+        ),
+        fault(
+            4,
+            "cut off",
+            Network,
+            1_752,
+            Some(2_240),
+            &[3],
+            "node-1 is cut off from everybody; nobody is told.",
+        ),
+        fault(
+            5,
+            "lying fsync",
+            Disk,
+            1_640,
+            Some(1_900),
+            &[4],
+            "node-2's disk says that it has synced, and has not.",
+        ),
         fault(6, "leases lost", Registry, 2_350, None, &[REGISTRY], "The registry ends every lease."),
-        fault(7, "clock jump", Clock, 1_300, Some(1_560), &[5], "node-3's wall clock is 1.5 s ahead."),
     ]
-    .into_iter()
-    .filter(|fault| fault.id != 7)
-    .collect()
 }
 
 struct Run {
@@ -102,14 +131,29 @@ impl Run {
         received
     }
 
-    fn send(&mut self, from_lane: usize, to_lane: usize, sent_us: u64, received_us: Option<u64>, label: &str) {
+    fn send(
+        &mut self,
+        from_lane: usize,
+        to_lane: usize,
+        sent_us: u64,
+        received_us: Option<u64>,
+        label: &str,
+    ) {
         let bytes = 40 + self.random.below(400);
         let label = label.to_owned();
         self.record.messages.push(MessageArrow { from_lane, to_lane, sent_us, received_us, label, bytes });
     }
 
     /// A question to a node, which asks two others. Returns when the client has its answer.
-    fn quorum(&mut self, client: usize, via: usize, peers: &[usize], at: u64, ask: &str, peer_ask: &str) -> u64 {
+    fn quorum(
+        &mut self,
+        client: usize,
+        via: usize,
+        peers: &[usize],
+        at: u64,
+        ask: &str,
+        peer_ask: &str,
+    ) -> u64 {
         let asked = self.message(client, via, at, ask);
         let answers: Vec<u64> = peers
             .iter()
@@ -122,7 +166,16 @@ impl Run {
         self.message(via, client, all + 120, &format!("{ask}: answer"))
     }
 
-    fn op(&mut self, lane: usize, key: &str, action: &str, began: u64, ended: Option<u64>, seen: &str, guilty: bool) {
+    fn op(
+        &mut self,
+        lane: usize,
+        key: &str,
+        action: &str,
+        began: u64,
+        ended: Option<u64>,
+        seen: &str,
+        guilty: bool,
+    ) {
         let number = self.record.ops.len() as u64;
         let (key, action, seen) = (key.to_owned(), action.to_owned(), seen.to_owned());
         let op = OpSpan { number, lane, key, action, began_us: began, ended_us: ended, seen, guilty };
@@ -140,14 +193,33 @@ impl Run {
                 let via = 3 + self.random.index(5);
                 let peers = [3 + (via - 2) % 5, 3 + (via - 1) % 5];
                 let put = self.random.one_in(2);
-                let ended = self.quorum(client, via, &peers, at, if put { "Put" } else { "Get" }, if put { "accept" } else { "read" });
+                let ended = self.quorum(
+                    client,
+                    via,
+                    &peers,
+                    at,
+                    if put { "Put" } else { "Get" },
+                    if put { "accept" } else { "read" },
+                );
                 let letter = ["a", "b", "c", "d"][key];
                 if put {
                     self.last[key] += 1;
                     let action = format!("put \"{letter}{}\"", self.last[key]);
-                    self.op(client, KEYS[key], &action, at, Some(ended), &format!("version {}", self.last[key]), false);
+                    self.op(
+                        client,
+                        KEYS[key],
+                        &action,
+                        at,
+                        Some(ended),
+                        &format!("version {}", self.last[key]),
+                        false,
+                    );
                 } else {
-                    let seen = if self.last[key] == 0 { "absent".to_owned() } else { format!("\"{letter}{}\"", self.last[key]) };
+                    let seen = if self.last[key] == 0 {
+                        "absent".to_owned()
+                    } else {
+                        format!("\"{letter}{}\"", self.last[key])
+                    };
                     self.op(client, KEYS[key], "read", at, Some(ended), &seen, false);
                 }
                 at = ended + 40_000 + self.random.below(210_000);
@@ -221,7 +293,7 @@ impl Run {
 }
 
 /// The same failure among many operations and messages.
-pub fn crowd(ops: usize, messages: usize) -> RunRecord {
+pub(crate) fn crowd(ops: usize, messages: usize) -> RunRecord {
     let mut run = Run { record: stale_read(), random: Random::new(1017, "crowd"), last: [0; 4] };
     while run.record.ops.len() < ops {
         let began = run.random.below(2_950_000);
@@ -239,4 +311,50 @@ pub fn crowd(ops: usize, messages: usize) -> RunRecord {
         }
     }
     run.record
+}
+
+/// The same run with texts that try to break the page, or to hide in it.
+pub(crate) fn hostile() -> RunRecord {
+    let mut record = stale_read();
+    let texts = [
+        "</script><script>throw new Error('script')</script>",
+        "<!--<script><img src=x onerror=\"throw 1\">",
+        "\"'`${x}{{data}}{{program}}&lt;&#60;\\u003c]]>",
+        "\u{202e}desrever\u{2066}\u{0}\u{7}\n\r\t\u{2028}\u{feff}",
+        "ключ/鍵/🔑/\u{5d0}\u{5d1}\u{5d2}/e\u{301}\u{301}\u{301}",
+    ];
+    let long = "k".repeat(5_000);
+    let mut all = texts.iter().map(|text| (*text).to_owned()).chain([long, String::new()]).cycle();
+    let mut next = || all.next().expect("a cycle has no end");
+    record.title = next();
+    record.verdict = Verdict { kind: texts[0].to_owned(), sentence: texts.concat() };
+    record.mode = next();
+    record.options = (0..7).map(|_| (next(), next())).collect();
+    record.replay = texts[2].to_owned();
+    for lane in &mut record.lanes {
+        lane.name = next();
+    }
+    for fault in &mut record.faults {
+        (fault.kind, fault.text) = (next(), next());
+    }
+    for op in &mut record.ops {
+        (op.key, op.action, op.seen) = (next(), next(), next());
+    }
+    for message in &mut record.messages {
+        message.label = next();
+    }
+    for note in &mut record.notes {
+        note.text = next();
+    }
+    record
+}
+
+/// A run in which nothing is wrong, and nothing much happened.
+pub(crate) fn passed() -> RunRecord {
+    let verdict = Verdict {
+        kind: Verdict::PASSED.to_owned(),
+        sentence: "Every answer of every client can be explained, and every promise was kept.".to_owned(),
+    };
+    let lanes = empty().lanes;
+    RunRecord { verdict, lanes, bake_in: None, seed: None, options: Vec::new(), ..empty() }
 }

@@ -9,14 +9,14 @@ const LEVELS = { info: "", warn: "Warning", error: "Error", up: "Process starts"
 const ops = data.ops.map(([number, lane, key, action, began, ended, seen, guilty], index) => ({
   index, number, lane, key, began, ended, guilty: guilty === 1,
   end: ended ?? END,
-  keyText: data.texts[key], action: data.texts[action], seen: data.texts[seen],
+  keyText: data.texts[key] || "(empty)", action: data.texts[action], seen: data.texts[seen],
   reads: /^(read|get|list|head)\b/i.test(data.texts[action]),
 }));
 const messages = data.messages.map(([from, to, sent, received, label, bytes]) => ({
   from, to, sent, received, label: data.texts[label], bytes,
 }));
 const notes = data.notes.map(([lane, at, text, level]) => ({ lane, at, text: data.texts[text], level }));
-const faults = data.faults.map((fault) => ({ ...fault, end: fault.to ?? END }));
+const faults = data.faults.map((fault) => ({ ...fault, kind: fault.kind || "fault", end: fault.to ?? END }));
 
 const guilty = ops.filter((op) => op.guilty);
 const guiltyKeys = new Set(guilty.map((op) => op.key));
@@ -70,16 +70,26 @@ function moment(us, step = 1000) {
   return `${(us / 1e6).toFixed(digits)} s`;
 }
 
-/** When an operation was, told by what came before it: the order is what a reader has to see. */
+/** When an operation was, told by what came before it (the order is what a reader has to see), and under which faults. */
 function whenInWords(op) {
   const answer = op.ended === null ? "never answered" : `answered ${span(op.ended - op.began)} later`;
   const before = guilty.filter((other) => other.index < op.index);
   const done = before.filter((other) => other.ended !== null && other.ended < op.began).sort((a, b) => b.ended - a.ended)[0];
   const open = before.filter((other) => other !== done && other.end >= op.began);
+  // What began between that answer and this question is often the reason.
+  const during = faultsIn(op.began, op.ended ?? op.began);
+  const between = done === undefined ? [] : faults.filter((fault) => fault.from >= done.ended && fault.from <= op.began && !during.includes(fault));
   const parts = [`Asked at ${moment(op.began)}`];
   if (done !== undefined) parts.push(`${span(op.began - done.ended)} after ${circled(done.badge)} was answered`);
   if (open.length > 0) parts.push(`while ${open.map((other) => circled(other.badge)).join(" ")} ${open.length === 1 ? "was" : "were"} open`);
-  return `${parts.join(", ")}; ${answer}.`;
+  const names = (some) => [...new Set(some.map((fault) => fault.kind))].join(", ");
+  return {
+    when: `${parts.join(", ")}; ${answer}.`,
+    faults: [
+      between.length > 0 ? `Between ${circled(done.badge)} and ${circled(op.badge)}: ${names(between)}.` : "",
+      during.length > 0 ? `During ${circled(op.badge)}: ${names(during)}.` : "",
+    ].filter((text) => text !== "").join(" "),
+  };
 }
 
 /** The faults that were on in a time, on anybody. */

@@ -32,16 +32,16 @@ let bottom = LANES_TOP;
 for (const lane of lanes) {
   lane.rows = pack(lane.ops, OP_ROWS_MAX, 0);
   lane.top = bottom;
-  lane.height = lane.kind === "client" ? 10 + Math.max(lane.rows, 1) * ROW + 14 : 42;
-  lane.line = lane.kind === "client" ? lane.top + lane.height - 9 : lane.top + 25;
+  lane.height = lane.kind === "client" ? 6 + Math.max(lane.rows, 1) * ROW + 6 : 37;
+  lane.line = lane.kind === "client" ? lane.top + lane.height : lane.top + 24;
   bottom += lane.height;
 }
 const LANES_BOTTOM = bottom;
 const laneAt = [];
 lanes.forEach((lane) => { laneAt[lane.index] = lane; });
 data.downs.forEach(([lane, from, to]) => laneAt[lane].downs.push({ from, to }));
-const noteY = (note) => (note.lane === null ? AXIS - 4 : laneAt[note.lane].top + 8);
-const opY = (op) => laneAt[op.lane].top + 8 + op.row * ROW;
+const noteY = (note) => (note.lane === null ? AXIS - 4 : laneAt[note.lane].top + 9);
+const opY = (op) => laneAt[op.lane].top + 6 + op.row * ROW;
 
 /** What is seen: microseconds from `from` to `to` across `width` pixels after the names. */
 const view = { from: 0, to: END, left: 84, width: 800 };
@@ -84,10 +84,19 @@ function axisStep(apart) {
 const pen = document.createElement("canvas").getContext("2d");
 const FONT = getComputedStyle(document.body).fontFamily;
 
+const widths = new Map();
+
 /** How wide a text is, in pixels. */
 function textWidth(text, size, weight = 400) {
-  pen.font = `${weight} ${size}px ${FONT}`;
-  return pen.measureText(text).width;
+  const id = `${weight} ${size} ${text}`;
+  let width = widths.get(id);
+  if (width === undefined) {
+    pen.font = `${weight} ${size}px ${FONT}`;
+    width = pen.measureText(text).width;
+    if (widths.size > 20_000) widths.clear();
+    widths.set(id, width);
+  }
+  return width;
 }
 
 /** As much of a text as has room, with an ellipsis; nothing if that says nothing. */

@@ -43,9 +43,8 @@ function fillGuilty() {
   const several = guiltyKeys.size > 1;
   if (!several && guilty.length > 0) by("guilty-head").append(" on key ", html("code", { title: guilty[0].keyText }, guilty[0].keyText));
   by("guilty").querySelector("tbody").append(...guilty.map((op) => {
-    const on = faultsIn(op.began, op.ended ?? op.began).map((fault) => fault.kind);
-    const when = html("td", { className: "when" }, whenInWords(op));
-    if (on.length > 0) when.append(html("span", { className: "during" }, ` During: ${[...new Set(on)].join(", ")}.`));
+    const words = whenInWords(op);
+    const when = html("td", { className: "when" }, words.when, " ", html("span", { className: "during" }, words.faults));
     const button = html("button", { type: "button", className: "badge", ariaLabel: `Show operation ${op.badge}` }, String(op.badge));
     button.addEventListener("click", () => {
       goTo(around(op.began, op.ended ?? op.began + 20_000));
@@ -102,7 +101,7 @@ function fillLegend() {
     messagesOfGuilty.size > 0 && [sample(line("arrow important"), element("path", { d: "M25 2L18.5 7.5L16 2.5Z", class: "head important" })), "message that a guilty operation may depend on"],
     messages.length > 0 && [sample(line("arrow"), element("path", { d: "M25 2L18.5 7.5L16 2.5Z", class: "head" })), "other message"],
     messages.some((m) => m.received === null) && [sample(line("arrow lost"), line("cross", "M17 1l7 7m0 -7l-7 7")), "lost"],
-    data.downs.length > 0 && [sample(bar("down"), element("path", { d: "M1 2H25V12H1Z", fill: "url(#hatch)" })), "process is down"],
+    data.downs.length > 0 && [sample(bar("off"), element("path", { d: "M1 2H25V12H1Z", fill: "url(#hatch)" })), "process is down"],
     ...[...new Set(faults.map((fault) => fault.family))].map((family) => [sample(bar(`band ${family}`), element("path", { d: "M1 2V12M25 2V12", class: `band-end ${family}` })), `${family} fault`]),
   ];
   by("legend").append(...entries.filter(Boolean).map(([picture, words]) => html("li", {}, picture, words)));
@@ -121,7 +120,7 @@ function fillBakeIn() {
   const points = data.bake_in;
   by("bake-in").hidden = points.length === 0;
   if (points.length === 0) return;
-  const [left, top, width, height] = [34, 8, 480, 120];
+  const [left, top, width, height] = [46, 8, 480, 120];
   const px = (us) => left + (us / END) * width;
   const py = (percent) => top + height * (1 - Math.min(Math.max(percent, 0), 100) / 100);
   const line = points.map((point, at) => `${at === 0 ? "M" : "L"}${px(point.at_us).toFixed(1)} ${py(point.failing_percent).toFixed(1)}`).join("");
@@ -201,7 +200,8 @@ function choose(it) {
 /** After each drawing: the words of what is chosen follow it, and the line below tells what is seen. */
 function onDrawn() {
   const seen = messages.filter((m) => inView(m.sent, m.received ?? m.sent));
-  const words = `${moment(view.from, 1000)} to ${moment(view.to, 1000)} (${span(view.to - view.from)})`;
+  const digits = Math.min(1000, (view.to - view.from) / 100);
+  const words = `${moment(view.from, digits)} to ${moment(view.to, digits)} (${span(view.to - view.from)})`;
   const many = activity === null ? "" : `; ${plural(seen.length, "message")} in view, too many for arrows: bars show how many each lane sent. Zoom in.`;
   by("state").textContent = words + many;
   drawOverview();

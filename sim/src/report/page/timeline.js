@@ -42,6 +42,9 @@ const rect = (from, to, y, height) => `M${clamped(from)} ${y}H${clamped(to)}V${y
 let activity = null;
 const BUCKET = 4;
 let frame = 0;
+let nameSize = 13;
+/** What labels have taken of this frame. Guilty operations come first, then other operations, notes, messages. */
+let room = new Room();
 
 /** Draws at the next frame. */
 function draw() {
@@ -53,17 +56,20 @@ function draw() {
 
 function drawNow() {
   const width = Math.max(timeline.clientWidth, 200);
-  view.left = width < 600 ? 66 : Math.min(150, 30 + Math.max(...lanes.map((lane) => Math.min(textWidth(lane.name, 13, 600), 120))));
+  nameSize = width < 600 ? 12 : 13;
+  const names = lanes.map((lane) => textWidth(lane.name.slice(0, 40), nameSize, 600));
+  view.left = width < 600 ? Math.min(84, 14 + Math.max(48, ...names)) : Math.min(170, 24 + Math.max(70, ...names));
   view.width = width - view.left;
   timeline.setAttribute("height", LANES_BOTTOM + 1);
   for (const [key, value] of Object.entries({ x: view.left, y: 0, width: view.width, height: LANES_BOTTOM + 1 })) clipRect.setAttribute(key, value);
+  room = new Room();
   drawAxis();
   drawLanes();
   drawBands();
   drawFaults();
-  drawMessages();
-  drawNotes();
   drawOps();
+  drawNotes();
+  drawMessages();
   onDrawn();
 }
 
@@ -88,19 +94,21 @@ function drawLanes() {
   if (faultRows > 0) names.push(element("text", { x: view.left - 10, y: FAULTS_TOP + 14, "text-anchor": "end", class: "head" }, "faults"));
   let before = null;
   for (const lane of lanes) {
-    const line = before !== null && before !== lane.kind ? "edge strong" : "edge";
-    ground.push(element("path", { d: `M0 ${lane.top}H${view.left + view.width}`, class: line }));
-    names.push(element("path", { d: `M0 ${lane.top}H${view.left}`, class: line }));
-    const middle = lane.top + lane.height / 2 + 4;
-    names.push(element("text", { x: view.left - 10, y: middle, "text-anchor": "end", class: "name" }, fitted(lane.name, view.left - 14, 13, 600)));
+    if (before !== lane.kind) {
+      const edge = { d: `M0 ${lane.top}H${view.left + view.width}`, class: "edge" };
+      ground.push(element("path", edge));
+      names.push(element("path", { ...edge, d: `M0 ${lane.top}H${view.left}` }));
+    }
+    const middle = lane.kind === "client" ? lane.top + lane.height / 2 : lane.line;
+    names.push(element("text", { x: view.left - 10, y: middle + 4, "text-anchor": "end", class: "name", style: `font-size: ${nameSize}px` }, fitted(lane.name, view.left - 12, nameSize, 600)));
     before = lane.kind;
     ground.push(element("path", { d: `M${view.left} ${lane.line}H${view.left + view.width}`, class: "life" }));
     for (const down of lane.downs.filter(({ from, to }) => inView(from, to))) {
       const d = rect(x(down.from), x(down.to), lane.top + 1, lane.height - 1);
-      ground.push(element("path", { d, class: "down" }), element("path", { d, fill: "url(#hatch)" }));
+      ground.push(element("path", { d, class: "off" }), element("path", { d, fill: "url(#hatch)" }));
       const left = Math.max(x(down.from), view.left);
       if (Math.min(x(down.to), view.left + view.width) - left > 60) {
-        ground.push(element("text", { x: left + 8, y: lane.line + 4, class: "down-text" }, "down"));
+        ground.push(element("text", { x: left + 8, y: lane.line + 4, class: "off-text" }, "down"));
       }
     }
   }
@@ -158,7 +166,7 @@ function drawMessages() {
   layer.messages.replaceChildren(
     ...arrows(seen.filter((m) => !important.has(m)), ""),
     ...arrows(seen.filter((m) => important.has(m)), " important"),
-    ...messageLabels(seen.length > 80 ? [] : seen.filter((m) => important.has(m))),
+    ...messageLabels(seen.filter((m) => important.has(m))),
     ...arrows(seen.filter((m) => m === lit.hover?.message || m === lit.chosen?.message), " bright"),
   );
 }
@@ -195,16 +203,15 @@ function arrows(some, kind) {
     .map(([name, d]) => element("path", { d, class: `${name}${kind}` }));
 }
 
+/** Words beside those arrows that are flat enough for words not to lie on the next one. */
 function messageLabels(some) {
-  const room = new Room();
   const parts = [];
   for (const m of some) {
     const [x1, y1, x2, y2] = ends(m);
-    const label = fitted(m.label, 150, 10);
-    const width = textWidth(label, 10);
-    // In the gap beside the receiver, where fans of arrows have come apart.
-    const [left, top] = [x1 + (x2 - x1) * 0.8 + 5, y1 + (y2 - y1) * 0.8 + (y2 > y1 ? 0 : 8)];
-    if (label !== "" && Math.abs(x2 - x1) + Math.abs(y2 - y1) > 30 && room.take(left, top - 9, width + 6, 13)) {
+    if (Math.abs(x2 - x1) < 26 || m.from === m.to) continue;
+    const label = fitted(m.label, 130, 10);
+    const [left, top] = [x1 + (x2 - x1) * 0.72 + 6, y1 + (y2 - y1) * 0.72 + (y2 > y1 ? -2 : 8)];
+    if (label !== "" && left > view.left && room.take(left, top - 9, textWidth(label, 10) + 6, 13)) {
       parts.push(element("text", { x: left, y: top, class: "message-text" }, label));
     }
   }
@@ -248,7 +255,6 @@ function drawNotes() {
     else paths[note.level] += `M${left} ${top - 5}l4 4l-4 4l-4 -4Z`;
   }
   const parts = Object.entries(paths).filter(([, d]) => d !== "").map(([level, d]) => element("path", { d, class: `note ${level}` }));
-  const room = new Room();
   for (const note of seen) room.take(x(note.at) - 5, noteY(note) - 5, 10, 10);
   // Words for those that matter, where there is room.
   const order = ["error", "down", "up", "warn", "info"];
@@ -274,24 +280,25 @@ function drawOps() {
     add(name, rect(x(op.began), Math.max(x(op.end), x(op.began) + 2.5), opY(op) + 2, ROW - 6));
   }
   if (light !== null && shownOp(light)) add("op light", rect(x(light.began) - 2, Math.max(x(light.end), x(light.began) + 2.5) + 2, opY(light), ROW - 2));
+  for (const op of seen.filter((op) => op.guilty)) room.take(x(op.began), opY(op), x(op.end) - x(op.began), ROW - 1);
+  layer.guilty.replaceChildren(...seen.filter((op) => op.guilty).map(guiltyOp));
   layer.ops.replaceChildren(...Object.entries(paths).map(([name, d]) => element("path", { d, class: name })), ...opLabels(seen));
-  const room = new Room();
-  layer.guilty.replaceChildren(...seen.filter((op) => op.guilty).map((op) => guiltyOp(op, room)));
 }
 
 /** Words for the other operations on the guilty keys, inside their bars or behind them where there is room. */
 function opLabels(seen) {
-  const room = new Room();
-  for (const op of seen) room.take(x(op.began), opY(op), Math.max(x(op.end) - x(op.began), 3) + (op.guilty ? 400 : 0), ROW - 2);
+  for (const op of seen) room.take(x(op.began), opY(op), Math.max(x(op.end) - x(op.began), 3), ROW - 2);
   const parts = [];
-  for (const op of seen.filter((op) => !op.guilty && (guiltyKeys.has(op.key) || show.key !== null))) {
+  const kin = seen.filter((op) => !op.guilty && (guiltyKeys.has(op.key) || show.key !== null));
+  const few = kin.length <= view.width / 60;
+  for (const op of kin) {
     const [left, right] = [Math.max(x(op.began), view.left), Math.min(x(op.end), view.left + view.width)];
-    const full = `${op.action} → ${op.seen}`;
+    const full = `${op.action} → ${op.ended === null ? "no answer" : op.seen}`;
     const inside = fitted(full, right - left - 8, 11);
     const width = textWidth(full, 11);
     if (inside === full || inside.length > 8) {
-      parts.push(element("text", { x: left + 4, y: opY(op) + 13, class: `op-text ${op.reads ? "reads" : "changes"}` }, inside));
-    } else if (width < 260 && right + width + 8 < view.left + view.width && room.take(right + 2, opY(op), width + 8, ROW - 2)) {
+      parts.push(element("text", { x: left + 4, y: opY(op) + 13, class: `op-text ${op.reads || op.ended === null ? "reads" : "changes"}` }, inside));
+    } else if (few && width < 260 && right + width + 8 < view.left + view.width && room.take(right + 2, opY(op), width + 8, ROW - 2)) {
       parts.push(element("text", { x: right + 5, y: opY(op) + 13, class: "op-text beside" }, full));
     }
   }
@@ -299,13 +306,13 @@ function opLabels(seen) {
 }
 
 /** A red bar with its number and its words. */
-function guiltyOp(op, room) {
+function guiltyOp(op) {
   const it = element("g", { class: `op guilty ${op.reads ? "reads" : "changes"}${op.ended === null ? " open" : ""}`, "data-op": op.number });
   const [left, right, y] = [x(op.began), Math.max(x(op.end), x(op.began) + 4), opY(op)];
   it.append(element("path", { d: rect(left, right, y + 1, ROW - 4), class: "bar" }));
   const [from, to] = [Math.max(left, view.left), Math.min(right, view.left + view.width)];
   const words = `${circled(op.badge)} ${op.action} → ${op.ended === null ? "no answer" : op.seen}`;
-  const width = textWidth(words, 12, 650);
+  const width = Math.min(textWidth(words, 12, 650), 340);
   const places = [
     [from + 5, to - from - 10, "inside"],
     [to + 5, view.left + view.width - to - 10, "beside"],
@@ -314,12 +321,14 @@ function guiltyOp(op, room) {
   // Whole words somewhere, else what there is room for where there is most.
   places.sort((a, b) => Math.min(b[1], width) - Math.min(a[1], width));
   for (const [at, space, where] of places) {
-    const label = fitted(words, space, 12, 650) || (space > 12 ? circled(op.badge) : "");
-    if (label !== "" && room.take(at, y, textWidth(label, 12, 650), ROW)) {
+    const label = fitted(words, Math.min(space, 340), 12, 650) || (space > 12 ? circled(op.badge) : "");
+    if (label !== "" && (where === "inside" || room.take(at, y, textWidth(label, 12, 650), ROW - 1))) {
       it.append(element("text", { x: at, y: y + 13, class: where }, label));
-      break;
+      return it;
     }
   }
+  // No room anywhere: at least its number.
+  it.append(element("text", { x: to + 2, y: y + 13, class: "beside" }, circled(op.badge)));
   return it;
 }
 
