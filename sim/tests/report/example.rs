@@ -171,14 +171,14 @@ impl Run {
         lane: usize,
         key: &str,
         action: &str,
-        began: u64,
-        ended: Option<u64>,
+        times: (u64, Option<u64>),
         seen: &str,
         guilty: bool,
     ) {
         let number = self.record.ops.len() as u64;
         let (key, action, seen) = (key.to_owned(), action.to_owned(), seen.to_owned());
-        let op = OpSpan { number, lane, key, action, began_us: began, ended_us: ended, seen, guilty };
+        let (began_us, ended_us) = times;
+        let op = OpSpan { number, lane, key, action, began_us, ended_us, seen, guilty };
         self.record.ops.push(op);
     }
 
@@ -209,8 +209,7 @@ impl Run {
                         client,
                         KEYS[key],
                         &action,
-                        at,
-                        Some(ended),
+                        (at, Some(ended)),
                         &format!("version {}", self.last[key]),
                         false,
                     );
@@ -220,12 +219,12 @@ impl Run {
                     } else {
                         format!("\"{letter}{}\"", self.last[key])
                     };
-                    self.op(client, KEYS[key], "read", at, Some(ended), &seen, false);
+                    self.op(client, KEYS[key], "read", (at, Some(ended)), &seen, false);
                 }
                 at = ended + 40_000 + self.random.below(210_000);
             }
         }
-        self.op(1, KEYS[0], "put \"c9\" if version 3", 2_060_000, None, "", false);
+        self.op(1, KEYS[0], "put \"c9\" if version 3", (2_060_000, None), "", false);
         self.send(1, 3, 2_060_000, None, "Put");
         self.send(1, 3, 2_260_000, None, "Put");
     }
@@ -258,7 +257,7 @@ impl Run {
         self.send(3, 5, accept, None, "accept 7.1 \"b7\"");
         self.send(3, 6, accept, None, "accept 7.1 \"b7\"");
         let told = self.message(3, 0, back + 150, "Put: version 4");
-        self.op(0, key, "put \"b7\"", put, Some(told), "version 4", true);
+        self.op(0, key, "put \"b7\"", (put, Some(told)), "version 4", true);
 
         let read = told + 84_000;
         let asked = self.message(2, 5, read, "Get users/42");
@@ -268,8 +267,8 @@ impl Run {
         }
         self.send(5, 3, asked + 150, None, "read users/42");
         let told = self.message(5, 2, asked + 8_100, "Get: \"a3\", version 3");
-        self.op(2, key, "read", read, Some(told), "\"a3\", version 3", true);
-        self.op(1, key, "read", read - 60_000, Some(read - 51_000), "\"b7\", version 4", false);
+        self.op(2, key, "read", (read, Some(told)), "\"a3\", version 3", true);
+        self.op(1, key, "read", (read - 60_000, Some(read - 51_000)), "\"b7\", version 4", false);
     }
 
     fn notes(&mut self) {
@@ -299,7 +298,7 @@ pub(crate) fn crowd(ops: usize, messages: usize) -> RunRecord {
         let began = run.random.below(2_950_000);
         let ended = began + 3_000 + run.random.below(25_000);
         let (lane, key) = (run.random.index(3), format!("crowd/{}", run.random.below(40)));
-        run.op(lane, &key, "read", began, Some(ended), "absent", false);
+        run.op(lane, &key, "read", (began, Some(ended)), "absent", false);
     }
     while run.record.messages.len() < messages {
         let (from, to) = (run.random.index(9), run.random.index(9));

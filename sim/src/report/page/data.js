@@ -70,15 +70,23 @@ function moment(us, step = 1000) {
   return `${(us / 1e6).toFixed(digits)} s`;
 }
 
+/** The guilty operation that was answered last before this one began. */
+const answeredBefore = (op) =>
+  guilty.filter((other) => other.ended !== null && other.ended < op.began).sort((a, b) => b.ended - a.ended)[0];
+
+/** The faults that began after that answer and were over when this one began: often the reason. */
+function faultsBefore(op) {
+  const done = answeredBefore(op);
+  return done === undefined ? [] : faults.filter((fault) => fault.from >= done.ended && fault.end < op.began);
+}
+
 /** When an operation was, told by what came before it (the order is what a reader has to see), and under which faults. */
 function whenInWords(op) {
   const answer = op.ended === null ? "never answered" : `answered ${span(op.ended - op.began)} later`;
-  const before = guilty.filter((other) => other.index < op.index);
-  const done = before.filter((other) => other.ended !== null && other.ended < op.began).sort((a, b) => b.ended - a.ended)[0];
-  const open = before.filter((other) => other !== done && other.end >= op.began);
-  // What began between that answer and this question is often the reason.
+  const done = answeredBefore(op);
+  const open = guilty.filter((other) => other.index < op.index && other !== done && other.end >= op.began);
   const during = faultsIn(op.began, op.ended ?? op.began);
-  const between = done === undefined ? [] : faults.filter((fault) => fault.from >= done.ended && fault.from <= op.began && !during.includes(fault));
+  const between = faultsBefore(op);
   const parts = [`Asked at ${moment(op.began)}`];
   if (done !== undefined) parts.push(`${span(op.began - done.ended)} after ${circled(done.badge)} was answered`);
   if (open.length > 0) parts.push(`while ${open.map((other) => circled(other.badge)).join(" ")} ${open.length === 1 ? "was" : "were"} open`);

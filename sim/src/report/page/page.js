@@ -78,7 +78,12 @@ function fillFaults() {
     });
     const during = guilty.filter((op) => fault.from <= (op.ended ?? op.began) && fault.end >= op.began);
     const item = html("li", {}, html("span", { className: "first" }, name, html("span", { className: "fine" }, time)), html("span", {}, fault.text));
-    if (during.length > 0) item.append(html("span", { className: "during" }, `On during ${during.map((op) => circled(op.badge)).join(" ")}`));
+    const after = guilty.find((op) => faultsBefore(op).includes(fault));
+    const relation = [
+      during.length > 0 ? `On during ${during.map((op) => circled(op.badge)).join(" ")}` : "",
+      after !== undefined ? `Between ${circled(answeredBefore(after).badge)} and ${circled(after.badge)}` : "",
+    ].filter((text) => text !== "").join(", ");
+    if (relation !== "") item.append(html("span", { className: "during" }, relation));
     return item;
   }));
   if (faults.length === 0) by("faults").append(html("p", { className: "fine" }, "None."));
