@@ -11,6 +11,7 @@
 //! * [`cluster_node`], [`client`]: the real node and the real client in it.
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
 //! * [`workload`], [`faults`]: random operations and random faults.
+//! * [`report`]: a run as a page that a person reads.
 
 pub mod ambient;
 pub mod checks;
@@ -29,6 +30,7 @@ mod net;
 pub mod plan;
 pub mod random;
 pub mod registry;
+pub mod report;
 pub mod run;
 pub mod shrink;
 pub mod trace;
