@@ -249,7 +249,7 @@ impl SimClient {
 
     /// The fake registry, over this client's network.
     pub fn registry(&self) -> SimRegistry {
-        SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT))
+        SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT))
     }
 
     /// How the cluster does, as `node` sees it.

@@ -89,7 +89,7 @@ impl NodePlace {
             ambient: Arc::new(SimAmbient::new(random, self.clock_ahead)),
             blocking: Blocking::InPlace,
         };
-        let registry = SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT));
+        let registry = SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT));
         let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;
         self.trace.line(format_args!("{}: the process ends: {served:?}", self.name));
         self.process.lock().ended = Some(served.map_err(|error| error.to_string()));

@@ -103,11 +103,11 @@ impl World {
         let mut world = Self {
             sim,
             history: History::new(trace.clone()),
-            trace,
             links: Links::default(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
-            registry: Arc::default(),
+            registry: Arc::new(Mutex::new(registry::State::new(seed, trace.clone()))),
+            trace,
             registry_up: true,
             plan: Plan::default(),
             supervised: false,
@@ -129,9 +129,12 @@ impl World {
     }
 
     fn add_registry(&mut self) {
-        let (net, state, trace) = (self.net(REGISTRY), self.registry.clone(), self.trace.clone());
+        let (net, state) = (Arc::new(self.net(REGISTRY)), self.registry.clone());
+        let spawn: registry::Spawner = Arc::new(|task| {
+            tokio::spawn(task);
+        });
         self.sim.host(REGISTRY, move || {
-            let serving = registry::serve(net.clone(), state.clone(), trace.clone());
+            let serving = registry::serve(net.clone(), spawn.clone(), state.clone());
             async move { Ok(serving.await?) }
         });
     }
@@ -468,6 +471,7 @@ impl World {
             }
         }
         self.start_registry();
+        self.registry.lock().heal();
         for node in self.nodes() {
             self.restart(&node);
         }
