@@ -36,6 +36,8 @@ macro_rules! contract_suite {
             a_swap_names_its_predecessor
             a_lease_takes_its_keys_with_it
             a_key_under_a_new_lease_outlives_the_old_one
+            a_key_written_without_a_lease_outlives_its_old_one
+            what_expired_while_nobody_watched_is_told_later
             a_watch_tells_everything_in_order
             a_watch_never_goes_quiet
             registered_nodes_are_seen_and_expire
@@ -173,6 +175,80 @@ pub(crate) async fn a_key_under_a_new_lease_outlives_the_old_one(pair: Pair) {
     assert_eq!((entry.value.as_str(), entry.lease), ("2", Some(new)));
     pair.two.revoke_lease(new).await.unwrap();
     assert_eq!(pair.one.get(&key).await.unwrap(), None);
+}
+
+pub(crate) async fn a_key_written_without_a_lease_outlives_its_old_one(pair: Pair) {
+    let (put, swapped) = (format!("{PREFIX}put"), format!("{PREFIX}swapped"));
+    let lease = pair.one.grant_lease(Duration::from_secs(10)).await.unwrap();
+    pair.one.put(&put, "1", Some(lease)).await.unwrap();
+    let leased = pair.one.put(&swapped, "1", Some(lease)).await.unwrap();
+    pair.two.put(&put, "2", None).await.unwrap();
+    let swap = pair.two.compare_and_swap(&swapped, Some(leased), "2").await.unwrap();
+    assert!(matches!(swap, Swap::Done(_)), "{swap:?}");
+    pair.one.revoke_lease(lease).await.unwrap();
+    for key in [put, swapped] {
+        let entry = pair.one.get(&key).await.unwrap().unwrap();
+        assert_eq!((entry.value.as_str(), entry.lease), ("2", None));
+    }
+}
+
+pub(crate) async fn what_expired_while_nobody_watched_is_told_later(pair: Pair) {
+    let key = format!("{PREFIX}leased");
+    let lease = pair.one.grant_lease(Duration::from_secs(2)).await.unwrap();
+    let put = pair.one.put(&key, "1", Some(lease)).await.unwrap();
+    let watch = pair.two.watch(PREFIX, put.next()).await.unwrap();
+    // The watcher is gone, and so is who kept the lease.
+    drop(watch);
+    let began = Instant::now();
+    while pair.two.get(&key).await.unwrap().is_some() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never expired");
+        sleep(Duration::from_millis(100)).await;
+    }
+    // A put that comes too late changes nothing, and is told so.
+    assert_eq!(pair.one.put(&key, "2", Some(lease)).await, Err(StoreError::LeaseGone));
+    let mut watch = pair.two.watch(PREFIX, put.next()).await.unwrap();
+    let told = async {
+        loop {
+            let batch = watch.next().await.unwrap().unwrap();
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
+    };
+    let batch = timeout(SOON, told).await.expect("the end of the lease was not told");
+    assert!(matches!(&batch[..], [Change::Delete { key: gone, .. }] if *gone == key), "{batch:?}");
+}
+
+/// Not on every backend alike: `compact` makes it forget everything up to a revision.
+pub(crate) async fn a_compaction_during_watches(pair: Pair, compact: impl AsyncFnOnce(Revision)) {
+    let lease = pair.one.grant_lease(Duration::from_secs(30)).await.unwrap();
+    let first = pair.one.put(&format!("{PREFIX}first"), "1", Some(lease)).await.unwrap();
+    let mut ahead = pair.two.watch(PREFIX, first.next()).await.unwrap();
+    pair.one.revoke_lease(lease).await.unwrap();
+    let last = pair.one.put(&format!("{PREFIX}second"), "1", None).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(timeout(SOON, ahead.next()).await.expect("the watch is quiet").unwrap().unwrap());
+    }
+    compact(last).await;
+    // Who was told everything goes on...
+    let third = pair.one.put(&format!("{PREFIX}third"), "1", None).await.unwrap();
+    while told.len() < 3 {
+        told.extend(timeout(SOON, ahead.next()).await.expect("the watch is quiet").unwrap().unwrap());
+    }
+    assert_eq!(told[2].revision(), third);
+    // ... who would miss the deletion is told so and nothing else.
+    let mut behind = pair.two.watch(PREFIX, first.next()).await.unwrap();
+    let error = async {
+        loop {
+            match behind.next().await.expect("it ends with an error") {
+                Ok(batch) => assert_eq!(batch, Vec::new(), "it went on after a gap"),
+                Err(error) => return error,
+            }
+        }
+    };
+    assert_eq!(timeout(SOON, error).await.unwrap(), StoreError::Compacted);
+    assert!(behind.next().await.is_none(), "it goes on after its end");
 }
 
 pub(crate) async fn a_watch_tells_everything_in_order(pair: Pair) {

@@ -97,7 +97,12 @@ pub(crate) fn all_registered_within(world: &mut World, time: Duration) {
 }
 
 /// Lets a fault last for a time, under load. It must have bitten.
-pub(crate) fn survives(world: &mut World, fault: RegistryFault, time: Duration, meanwhile: impl Fn(&mut World)) {
+pub(crate) fn survives(
+    world: &mut World,
+    fault: RegistryFault,
+    time: Duration,
+    meanwhile: impl Fn(&mut World),
+) {
     let serving = serving(world);
     world.registry().lock().begin(fault);
     let end = world.now() + time;
