@@ -42,6 +42,7 @@ macro_rules! contract_suite {
             a_watch_never_goes_quiet
             registered_nodes_are_seen_and_expire
             a_lost_registration_comes_back
+            who_knows_a_layout_registers_where_there_is_one
             one_of_many_creators_wins
             no_increment_is_lost
             a_lost_answer_is_settled
@@ -344,6 +345,25 @@ pub(crate) async fn a_lost_registration_comes_back(pair: Pair) {
     see(&two, "registered after it was spoilt", SOON, |view| view.nodes.contains_key(&id)).await;
     registration.deregister().await;
     assert_eq!(pair.two.get(&key).await.unwrap(), None);
+}
+
+pub(crate) async fn who_knows_a_layout_registers_where_there_is_one(pair: Pair) {
+    let (one, two) = (registry(&pair.one), registry(&pair.two));
+    let key = Keys::new(CLUSTER).unwrap().node(NodeId(0xa));
+    let registration = one.register(NodeId(0xa), &node("a")).unwrap();
+    see(&two, "the new node", SOON, |view| view.nodes.len() == 1).await;
+    // It learns a layout, and the registry loses everything.
+    one.on_layout_known();
+    let lease = pair.two.get(&key).await.unwrap().unwrap().lease.unwrap();
+    pair.two.revoke_lease(lease).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        assert_eq!(pair.two.get(&key).await.unwrap(), None, "it registered next to no layout");
+        sleep(Duration::from_millis(100)).await;
+    }
+    created(&two, &layout(1, "a")).await;
+    see(&two, "the node", SOON, |view| view.nodes.len() == 1).await;
+    registration.deregister().await;
 }
 
 pub(crate) async fn one_of_many_creators_wins(pair: Pair) {

@@ -56,6 +56,7 @@ on_the_fake_registry! {
     a_watch_never_goes_quiet
     registered_nodes_are_seen_and_expire
     a_lost_registration_comes_back
+    who_knows_a_layout_registers_where_there_is_one
     one_of_many_creators_wins
     no_increment_is_lost
     a_lost_answer_is_settled

@@ -48,6 +48,7 @@ fn works_at(world: &mut World, serving: Serving, version: u64) {
             assert_eq!(client.status_of(&node).await.unwrap().layout_version, version);
         }
     });
+    world.run_for(3 * S);
     serving.well_within(world, S);
 }
 
@@ -55,7 +56,6 @@ scenario!(an_emptied_registry_gets_the_layout_back, WorldOptions::default(), |wo
     let serving = serving(world);
     world.registry().lock().begin(RegistryFault::Wipe);
     assert_eq!(layout_of(world), None);
-    world.run_for(2 * S);
     bitten(world, RegistryFault::Wipe);
     works_at(world, serving, 1);
 });
