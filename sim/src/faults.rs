@@ -8,11 +8,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fired::fire;
+use crate::registry::RegistryFault;
 use crate::world::{REGISTRY, World};
 
 /// What can go wrong. Hosts by name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(
+    missing_docs,
+    reason = "each kind says what it does; its fields are hosts and measures by their names"
+)]
 pub enum Fault {
     /// Two hosts do not reach each other.
     Cut { a: String, b: String },
@@ -78,10 +83,8 @@ pub enum Fault {
     RegistryDown,
     /// Its machine loses power: nobody is told.
     RegistryDark,
-    /// Every lease ends.
-    RevokeLeases,
-    /// History is forgotten.
-    Compact,
+    /// What etcd does wrong; see [`RegistryFault`].
+    Registry { fault: RegistryFault },
 
     /// A client asks as fast as it can.
     Burst { client: String },
@@ -136,10 +139,10 @@ pub enum Step {
     DarkenRegistry,
     /// Starts again.
     StartRegistry,
-    /// All leases.
-    Revoke,
-    /// Its history.
-    Compact,
+    /// It does something wrong from here on, or at once.
+    RegistryWrong(RegistryFault),
+    /// No more.
+    RegistryRight(RegistryFault),
     /// A client's load; see [`crate::workload::Storm`].
     Storm(crate::workload::Storm, String),
 }
@@ -178,8 +181,7 @@ impl Fault {
             Self::ClockDrift { .. } => "clock-drift",
             Self::RegistryDown => "registry-down",
             Self::RegistryDark => "registry-dark",
-            Self::RevokeLeases => "revoke-leases",
-            Self::Compact => "compact",
+            Self::Registry { fault } => fault.name(),
             Self::Burst { .. } => "burst",
             Self::ListingStorm { .. } => "listing-storm",
             Self::LargeBodies { .. } => "large-bodies",
@@ -218,7 +220,7 @@ impl Fault {
             | Self::Burst { client }
             | Self::ListingStorm { client }
             | Self::LargeBodies { client } => vec![client.clone()],
-            Self::RegistryDown | Self::RegistryDark | Self::RevokeLeases | Self::Compact => {
+            Self::RegistryDown | Self::RegistryDark | Self::Registry { .. } => {
                 vec![REGISTRY.to_owned()]
             }
             Self::KillAll | Self::RollingRestart | Self::PowerLossAll | Self::Loss { .. } => Vec::new(),
@@ -326,8 +328,10 @@ impl Fault {
             }
             Self::RegistryDown => during(Step::StopRegistry, Step::StartRegistry),
             Self::RegistryDark => during(Step::DarkenRegistry, Step::StartRegistry),
-            Self::RevokeLeases => steps.push((at, Step::Revoke)),
-            Self::Compact => steps.push((at, Step::Compact)),
+            Self::Registry { fault } if fault.lasts() => {
+                during(Step::RegistryWrong(*fault), Step::RegistryRight(*fault));
+            }
+            Self::Registry { fault } => steps.push((at, Step::RegistryWrong(*fault))),
             Self::Burst { client } => {
                 steps.push((at, Step::Storm(crate::workload::Storm::Burst, client.clone())));
             }
@@ -439,14 +443,8 @@ impl Step {
                 world.darken_registry();
             }
             Self::StartRegistry => world.start_registry(),
-            Self::Revoke => {
-                fire("revoke-leases", 1);
-                world.registry().lock().revoke_all();
-            }
-            Self::Compact => {
-                fire("compact", 1);
-                world.registry().lock().compact();
-            }
+            Self::RegistryWrong(fault) => world.registry().lock().begin(*fault),
+            Self::RegistryRight(fault) => world.registry().lock().end(*fault),
             Self::Storm(..) => {}
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::faults::{Fault, Step};
 use crate::net::LinkOptions;
 use crate::random::Random;
+use crate::registry::RegistryFault;
 use crate::workload::{PlannedOp, random_ops};
 use crate::world::{Mode, REGISTRY, WorldOptions};
 
@@ -239,7 +240,7 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     faults
 }
 
-const KINDS: usize = 35;
+const KINDS: usize = 33 + RegistryFault::KINDS as usize;
 
 fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
     let nodes = plan.node_names();
@@ -285,11 +286,10 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         27 => Fault::ClockDrift { node, ms_per_s: random.pick(&[-100, -10, 10, 100]) },
         28 => Fault::RegistryDown,
         29 => Fault::RegistryDark,
-        30 => Fault::RevokeLeases,
-        31 => Fault::Compact,
-        32 => Fault::Burst { client },
-        33 => Fault::ListingStorm { client },
-        34 => Fault::LargeBodies { client },
+        30 => Fault::Burst { client },
+        31 => Fault::ListingStorm { client },
+        32 => Fault::LargeBodies { client },
+        33..KINDS => Fault::Registry { fault: RegistryFault::of_kind(kind as u64 - 33, random) },
         _ => unreachable!("KINDS counts them"),
     }
 }

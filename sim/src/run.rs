@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use crate::checks;
 use crate::client::BUCKET;
 use crate::faults::Step;
-use crate::fired;
 use crate::hooks;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -89,7 +88,7 @@ pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
         cpu_us: 0,
         ops,
         settled,
-        fired: fired::fired().into_iter().map(|(kind, times)| (kind.to_owned(), times)).collect(),
+        fired: run.world.fired().into_iter().map(|(kind, times)| (kind.to_owned(), times)).collect(),
         recovery_ms: u64::try_from(run.recovery.as_millis()).unwrap_or(u64::MAX),
     };
     (outcome, run.world)

@@ -30,6 +30,8 @@ use crate::trace::Trace;
 
 /// The registry's host.
 pub const REGISTRY: &str = "registry";
+/// The registry's key of the layout.
+const LAYOUT: &str = "/holdfast/sim/layout";
 /// A cluster that takes longer to become whole is broken.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 /// A job that takes longer hangs.
@@ -37,6 +39,9 @@ const JOB_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// How long a supervisor waits before it starts again what has ended.
 const SUPERVISOR_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long [`World::step`] is.
+const STEP: Duration = Duration::from_millis(10);
 
 /// How true the network is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -147,11 +152,11 @@ impl World {
             start: now,
             fabric,
             history: History::new(trace.clone()),
+            registry: Arc::new(Mutex::new(registry::State::new(seed, trace.clone()))),
             trace,
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
             registry_host,
-            registry: Arc::default(),
             registry_up: false,
             supervised: false,
             restarts: Vec::new(),
@@ -283,6 +288,13 @@ impl World {
         self.registry.clone()
     }
 
+    /// Which faults had an effect, and how often.
+    pub fn fired(&self) -> BTreeMap<&'static str, u64> {
+        let mut fired = crate::fired::fired();
+        fired.extend(self.registry.lock().fired());
+        fired
+    }
+
     /// Writes a line into the trace.
     pub fn note(&self, what: &str) {
         self.trace.event("note", [0, 0], what.as_bytes());
@@ -346,6 +358,11 @@ impl World {
         while self.now() < end {
             self.drive(end);
         }
+    }
+
+    /// Lets a little time pass.
+    pub fn step(&mut self) {
+        self.drive(self.now() + STEP);
     }
 
     pub(crate) fn start(&self) -> Instant {
@@ -427,7 +444,7 @@ impl World {
 
     /// The names of the nodes that hold each key, as the registry's layout says. `None`: there is no layout.
     pub fn replicas(&self, keys: &[String]) -> Option<Vec<Vec<String>>> {
-        let layout = self.registry.lock().value_of("/layout")?;
+        let layout = self.registry.lock().value(LAYOUT)?;
         let layout = node::registry::decode_layout(&layout).ok()?;
         // A simulated node's zone is its number.
         let name = |id: &holdfast::NodeId| layout.nodes.get(id).map(|node| node.zone.replace("zone-", "n"));
@@ -452,6 +469,7 @@ impl World {
             self.restart(node);
         }
         self.supervised = true;
+        self.registry.lock().heal();
         self.start_registry();
     }
 
@@ -614,9 +632,10 @@ impl World {
             self.trace.line(format_args!("fault over: the registry starts"));
             let net: Arc<dyn Net> = Arc::new(SimNet::new(self.fabric.clone(), self.registry_host));
             let process = self.fabric.start_process(self.registry_host);
-            let (state, trace) = (self.registry.clone(), self.trace.clone());
+            let state = self.registry.clone();
+            let spawn: registry::Spawner = Arc::new(|task| drop(holdfast::tasks::spawn(task)));
             self.run_on(&process, async move {
-                let ended = registry::serve(net, state, trace).await;
+                let ended = registry::serve(net, spawn, state).await;
                 panic!("the registry ended: {ended:?}");
             });
             self.registry_up = true;

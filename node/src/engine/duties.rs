@@ -14,14 +14,14 @@ use tokio::time::sleep;
 use super::view::store_view;
 use super::{ClusterView, Inner};
 use crate::env::{Blocking, tasks};
-use crate::registry::{LayoutWrite, NodeEntry, RegistryView, check_successor};
+use crate::registry::{HeldLayout, LayoutWrite, NodeEntry, RegistryView, check_successor};
 
 /// How often unanswered messages are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// How often the node looks for leaderships that are its to take. Also bounds how often two candidates can disturb
 /// each other.
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
-/// How often the first layout is tried while there is none.
+/// How often the registry is given a layout that it should hold and does not.
 const BOOTSTRAP_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
@@ -42,6 +42,7 @@ impl Inner {
         let addresses: BTreeMap<_, _> =
             view.nodes.iter().map(|(id, entry)| (*id, entry.peer_address.clone())).collect();
         self.links.set(&addresses);
+        self.registry.on_layout_known();
         *self.view.write() = Some(view.clone());
         for partition in Partition::all() {
             self.set_quorum(partition, view.quorum(partition));
@@ -50,19 +51,23 @@ impl Inner {
 
     /// Takes in what the registry says.
     async fn on_registry(self: &Arc<Self>, seen: &RegistryView) {
-        let Some(layout) = seen.layout.as_ref().map(|(layout, _)| layout.clone()) else {
-            // A registry without a layout next to a node that knows one was emptied: nothing here changes for it.
-            return;
-        };
         let before = self.view();
-        // The registry's view checks this too, but knows only what it saw since the start.
-        if let Some(before) = &before
-            && before.layout != layout
-            && let Err(error) = check_successor(&before.layout, &layout)
-        {
-            tracing::error!(%error, "the registry's layout cannot follow the stored one: was it restored from a backup?");
-            return;
-        }
+        let layout = match (seen.layout.as_ref().map(|(layout, _)| layout), &before) {
+            (Some(layout), Some(before)) if before.layout != *layout => {
+                // The registry's view checks this too, but knows only what it saw since the start.
+                match check_successor(&before.layout, layout) {
+                    Ok(()) => layout.clone(),
+                    Err(error) => {
+                        tracing::error!(%error, "the registry's layout cannot follow the stored one");
+                        before.layout.clone()
+                    }
+                }
+            }
+            (Some(layout), _) => layout.clone(),
+            // A registry without a layout next to a node that knows one was emptied: what it says of nodes is taken.
+            (None, Some(before)) => before.layout.clone(),
+            (None, None) => return,
+        };
         // Nodes that are not registered now keep their last known address: they may be back any moment.
         let mut nodes: BTreeMap<NodeId, NodeEntry> =
             before.as_ref().map(|before| before.nodes.clone()).unwrap_or_default();
@@ -151,33 +156,46 @@ async fn follow(inner: Weak<Inner>) {
     }
 }
 
-/// Makes the first layout once enough nodes are registered; gives an emptied registry back what this node stored.
+/// Makes the first layout once enough nodes are registered; gives a registry that was emptied, or restored from an older
+/// copy, the layout that this node knows.
 async fn bootstrap(inner: Weak<Inner>) {
     loop {
         sleep(BOOTSTRAP_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
         let seen = inner.registry.view().borrow().clone();
-        if !seen.connected || seen.layout.is_some() {
+        if !seen.connected {
             continue;
         }
-        let layout = match inner.view() {
-            Some(view) => Layout::clone(&view.layout),
-            None if seen.nodes.len() < inner.bootstrap_nodes => continue,
-            None => match plan_first(&seen, inner.replication) {
-                Ok(layout) => layout,
-                Err(error) => {
-                    tracing::warn!(%error, "no first layout yet");
-                    continue;
-                }
-            },
-        };
-        match inner.registry.create_layout(&layout).await {
-            Ok(LayoutWrite::Done(_)) => {
-                tracing::info!(
-                    version = layout.version,
-                    nodes = layout.nodes.len(),
-                    "layout written to the registry"
+        let written = match (&seen.held, inner.view()) {
+            (HeldLayout::Nothing, Some(known)) => {
+                tracing::warn!(
+                    version = known.layout.version,
+                    "the registry was emptied: giving the layout back"
                 );
+                inner.registry.create_layout(&known.layout).await
+            }
+            (HeldLayout::Nothing, None) if seen.nodes.len() >= inner.bootstrap_nodes => {
+                match plan_first(&seen, inner.replication) {
+                    Ok(layout) => inner.registry.create_layout(&layout).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "no first layout yet");
+                        continue;
+                    }
+                }
+            }
+            (HeldLayout::Layout(held, revision), Some(known)) if is_outdated(held, &known.layout) => {
+                tracing::warn!(
+                    held = held.version,
+                    version = known.layout.version,
+                    "the registry was restored from an older copy: giving the layout back"
+                );
+                inner.registry.replace_layout(*revision, &known.layout).await
+            }
+            _ => continue,
+        };
+        match written {
+            Ok(LayoutWrite::Done(_)) => {
+                tracing::info!("layout written to the registry");
             }
             // Another node was quicker: its layout arrives through the view.
             Ok(LayoutWrite::Conflict(_)) => {}
@@ -186,6 +204,12 @@ async fn bootstrap(inner: Weak<Inner>) {
             }
         }
     }
+}
+
+/// Whether the registry holds a layout that the known one came from. Layouts only ever get there by compare-and-swap on
+/// their predecessor, and nodes only take successors: the known one was in the registry, later than this.
+fn is_outdated(held: &Layout, known: &Layout) -> bool {
+    held.version < known.version && check_successor(held, known).is_ok()
 }
 
 fn plan_first(seen: &RegistryView, replication: u8) -> Result<Layout, PlanError> {

@@ -1,6 +1,7 @@
 //! Keeps one node registered: a lease, the key under it, and both again whenever they are lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use holdfast_core::ids::NodeId;
 use tokio::sync::oneshot;
@@ -8,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::keys::Keys;
 use super::outage::Outage;
 use super::store::{LeaseId, RegistryStore, StoreError};
 use super::timing::{Backoff, RegistryTiming};
@@ -22,23 +24,8 @@ pub struct Registration {
 }
 
 impl Registration {
-    pub(super) fn start(
-        store: Arc<dyn RegistryStore>,
-        timing: RegistryTiming,
-        id: NodeId,
-        key: String,
-        value: String,
-    ) -> Self {
+    pub(super) fn start(keeper: Keeper) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let keeper = Keeper {
-            outage: Outage::new("register", store.describe()),
-            store,
-            timing,
-            id,
-            key,
-            value,
-            lease: None,
-        };
         Self { stop: Some(stop), task: tasks::spawn(keeper.run(stopped)) }
     }
 
@@ -59,17 +46,42 @@ impl Drop for Registration {
     }
 }
 
-struct Keeper {
+/// Keeps a node registered.
+pub(super) struct Keeper {
     store: Arc<dyn RegistryStore>,
     timing: RegistryTiming,
     id: NodeId,
     key: String,
     value: String,
+    layout_key: String,
+    /// See [`super::Registry::on_layout_known`].
+    layout_known: Arc<AtomicBool>,
     lease: Option<LeaseId>,
     outage: Outage,
 }
 
 impl Keeper {
+    pub(super) fn new(
+        store: Arc<dyn RegistryStore>,
+        timing: RegistryTiming,
+        id: NodeId,
+        keys: &Keys,
+        value: String,
+        layout_known: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            outage: Outage::new("register", store.describe()),
+            store,
+            timing,
+            id,
+            key: keys.node(id),
+            value,
+            layout_key: keys.layout(),
+            layout_known,
+            lease: None,
+        }
+    }
+
     async fn run(mut self, stopped: oneshot::Receiver<()>) {
         tokio::select! {
             biased;
@@ -132,6 +144,12 @@ impl Keeper {
         };
         // Before the put: whatever becomes of it, this lease is the one to revoke.
         self.lease = Some(lease);
+        // If the registry is emptied after this look, the lease is gone with the rest and the put is refused.
+        if self.layout_known.load(Ordering::Relaxed)
+            && within(patience, self.store.get(&self.layout_key)).await?.is_none()
+        {
+            return Err(StoreError::Refused("it holds no layout: this node gives it back first".to_owned()));
+        }
         within(patience, self.store.put(&self.key, &self.value, Some(lease))).await?;
         info!(node = %self.id, key = self.key, "registered");
         Ok(())

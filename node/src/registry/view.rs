@@ -25,8 +25,23 @@ pub struct RegistryView {
     /// The last good layout and the revision that compare-and-swap on it must name.
     /// `None`: the registry has none, or none was seen yet: `connected` tells them apart.
     pub layout: Option<(Arc<Layout>, Revision)>,
+    /// What the registry itself held when it was last heard of, whether it was taken or not: one that was emptied, or
+    /// restored from an older copy, holds less than what is in force.
+    pub held: HeldLayout,
     /// Whether the registry answers.
     pub connected: bool,
+}
+
+/// What the registry holds for a layout.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum HeldLayout {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A layout, which may be older than the one in force. Compare-and-swap on it names this revision.
+    Layout(Arc<Layout>, Revision),
+    /// Something that is no layout.
+    Unreadable,
 }
 
 /// The registry said something that does not follow from what it said before: list again.
@@ -43,6 +58,7 @@ pub(super) struct Model {
     revision: Revision,
     nodes: BTreeMap<NodeId, NodeEntry>,
     layout: Option<(Arc<Layout>, Revision)>,
+    held_layout: HeldLayout,
     /// The revision of a layout that was complained of, so that it is complained of once.
     layout_refused: Option<Revision>,
     /// Who was there when the registry was lost.
@@ -60,6 +76,7 @@ impl Model {
             revision: Revision(0),
             nodes: BTreeMap::new(),
             layout: None,
+            held_layout: HeldLayout::Nothing,
             layout_refused: None,
             held: BTreeMap::new(),
             held_until: None,
@@ -125,7 +142,12 @@ impl Model {
             self.held_until = None;
             self.held.clear();
         }
-        RegistryView { nodes, layout: self.layout.clone(), connected: self.connected }
+        RegistryView {
+            nodes,
+            layout: self.layout.clone(),
+            held: self.held_layout.clone(),
+            connected: self.connected,
+        }
     }
 
     fn nodes_at(&self, now: Instant) -> BTreeMap<NodeId, NodeEntry> {
@@ -160,13 +182,18 @@ impl Model {
     }
 
     fn on_layout(&mut self, entry: &Entry) {
-        let checked = decode_layout(&entry.value).and_then(|layout| match &self.layout {
+        let decoded = decode_layout(&entry.value).map(Arc::new);
+        self.held_layout = match &decoded {
+            Ok(layout) => HeldLayout::Layout(layout.clone(), entry.revision),
+            Err(_) => HeldLayout::Unreadable,
+        };
+        let checked = decoded.and_then(|layout| match &self.layout {
             Some((last, _)) => check_successor(last, &layout).map(|()| layout),
             None => Ok(layout),
         });
         match checked {
             Ok(layout) => {
-                self.layout = Some((Arc::new(layout), entry.revision));
+                self.layout = Some((layout, entry.revision));
                 self.layout_refused = None;
             }
             Err(invalid) => self.refuse_layout(entry.revision, &invalid.to_string()),
@@ -174,8 +201,9 @@ impl Model {
     }
 
     fn on_layout_gone(&mut self, revision: Revision) {
+        self.held_layout = HeldLayout::Nothing;
         if self.layout.is_some() && self.layout_refused.is_none() {
-            self.refuse_layout(revision, "it was deleted: write it back from a copy");
+            self.refuse_layout(revision, "it was deleted");
         }
     }
 
@@ -248,6 +276,44 @@ mod tests {
         // Without an outage a node goes at once.
         model.on_change(&gone(A, 12)).unwrap();
         assert_eq!(nodes(&mut model, back + GRACE * 3), []);
+    }
+
+    #[test]
+    fn what_the_registry_holds_is_told_apart_from_what_is_in_force() {
+        let keys = Keys::new("main").unwrap();
+        let (first, second) = (layout(1), layout(2));
+        let entry = |value: String, revision| Entry {
+            key: keys.layout(),
+            value,
+            revision: Revision(revision),
+            lease: None,
+        };
+        let json = |layout: &Layout| super::super::encode_layout(layout).unwrap();
+        let mut model = Model::new(keys.clone(), GRACE);
+        let now = Instant::now();
+        model.on_listing(&listing(9, vec![entry(json(&second), 8)]), now);
+        let in_force = Some((Arc::new(second.clone()), Revision(8)));
+        let held = |model: &mut Model| {
+            let view = model.view(now);
+            assert_eq!(view.layout, in_force);
+            view.held
+        };
+        assert_eq!(held(&mut model), HeldLayout::Layout(Arc::new(second), Revision(8)));
+        model.on_listing(&listing(5, vec![entry(json(&first), 4)]), now);
+        assert_eq!(held(&mut model), HeldLayout::Layout(Arc::new(first), Revision(4)));
+        model.on_change(&Change::Put(entry("?".into(), 6))).unwrap();
+        assert_eq!(held(&mut model), HeldLayout::Unreadable);
+        model.on_change(&Change::Delete { key: keys.layout(), revision: Revision(7) }).unwrap();
+        assert_eq!(held(&mut model), HeldLayout::Nothing);
+    }
+
+    fn layout(version: u64) -> Layout {
+        let members = [A, B].map(|id| {
+            let zone = id.to_string();
+            (id, holdfast_core::placement::Member { zone, capacity: 1 })
+        });
+        let first = holdfast_core::placement::first_layout(&members.into(), 2).unwrap();
+        Layout { version, ..first }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! reached lets the connection hang, a process that ends loses what is under way, and a silent one is given up when
 //! it does not answer a ping. A caller that goes away cancels its call.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -221,7 +220,15 @@ impl Drop for Asked {
     fn drop(&mut self) {
         if let Some(cancel) = self.cancel.take() {
             let CallChannel { fabric, from, to, .. } = &self.channel;
-            fabric.send_once(*from, *to, "cancel", Box::new(move |_| drop(cancel.send(()))));
+            fabric.send_once(
+                *from,
+                *to,
+                "cancel",
+                Box::new(move |_| {
+                    // The call may have ended.
+                    let _ = cancel.send(());
+                }),
+            );
         }
     }
 }
