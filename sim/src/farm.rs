@@ -41,6 +41,14 @@ pub enum Job {
 }
 
 impl Job {
+    /// Its plan's seed.
+    pub fn seed(&self) -> u64 {
+        match self {
+            Self::Seed(seed, _) => *seed,
+            Self::Plan(plan) => plan.seed,
+        }
+    }
+
     /// The plan.
     pub fn plan(&self) -> Plan {
         match self {

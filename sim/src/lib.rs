@@ -33,6 +33,7 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod shrink;
+pub mod sum;
 pub mod trace;
 pub mod workload;
 pub mod world;

@@ -1,6 +1,5 @@
 //! `sim explore`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use clap::Args;
 
 use super::{Done, farm};
 use crate::farm::Job;
-use crate::run::Outcome;
+use crate::sum::Sum;
 use crate::world::Mode;
 
 /// `explore`.
@@ -61,22 +60,6 @@ pub(super) fn mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-/// What all runs add up to.
-#[derive(Default)]
-struct Sum {
-    runs: u64,
-    sim_ms: u64,
-    cpu_us: u64,
-    ops: usize,
-    settled: usize,
-    recovery_ms: u64,
-    fired: BTreeMap<String, (u64, u64)>,
-    failures: BTreeMap<u64, (String, String)>,
-    different: Vec<u64>,
-    /// Of those of which the other run is not there yet.
-    hashes: BTreeMap<u64, String>,
-}
-
 impl Explore {
     pub(super) fn run(self) -> Done {
         let farm = farm(self.workers)?;
@@ -101,10 +84,10 @@ impl Explore {
                     began.elapsed().as_secs_f64()
                 );
             }
-            self.all || (sum.failures.is_empty() && sum.different.is_empty())
+            self.all || sum.is_good()
         })?;
         let sum = sum.into_inner().expect("nothing panics while it holds this");
-        sum.print(began.elapsed());
+        println!("{sum}in {:.1} s", began.elapsed().as_secs_f64());
         for seed in sum.failures.keys() {
             fs::create_dir_all(&self.keep)?;
             let path = self.keep.join(format!(
@@ -114,58 +97,6 @@ impl Explore {
             fs::write(&path, Job::Seed(*seed, self.mode).plan().text())?;
             println!("the plan of seed {seed} is in {0}: cargo run -p sim -- replay {0}", path.display());
         }
-        Ok(sum.failures.is_empty() && sum.different.is_empty())
-    }
-}
-
-impl Sum {
-    fn add(&mut self, seed: u64, outcome: Outcome, twice: bool) {
-        self.runs += 1;
-        self.sim_ms += outcome.sim_ms;
-        self.cpu_us += outcome.cpu_us;
-        self.ops += outcome.ops;
-        self.settled += outcome.settled;
-        self.recovery_ms = self.recovery_ms.max(outcome.recovery_ms);
-        for (kind, times) in outcome.fired {
-            let fired = self.fired.entry(kind).or_default();
-            *fired = (fired.0 + 1, fired.1 + times);
-        }
-        if let Some(failure) = outcome.failure {
-            self.failures.insert(seed, (failure.kind, failure.sentence));
-        }
-        if twice {
-            match self.hashes.remove(&seed) {
-                Some(hash) if hash != outcome.hash => self.different.push(seed),
-                Some(_) => {}
-                None => drop(self.hashes.insert(seed, outcome.hash)),
-            }
-        }
-    }
-
-    fn print(&self, took: Duration) {
-        let sim_s = self.sim_ms as f64 / 1e3;
-        println!(
-            "{} runs, {} failures, {} different traces; {:.1} simulated hours in {:.1} s, {:.0} simulated s per processor s",
-            self.runs,
-            self.failures.len(),
-            self.different.len(),
-            sim_s / 3600.0,
-            took.as_secs_f64(),
-            sim_s / (self.cpu_us as f64 / 1e6).max(1e-9),
-        );
-        println!(
-            "{} operations, {} with an answer; slowest recovery {} ms",
-            self.ops, self.settled, self.recovery_ms
-        );
-        println!("faults that had an effect, in how many runs and how often:");
-        for (kind, (runs, times)) in &self.fired {
-            println!("  {kind:<18} {runs:>8} {times:>12}");
-        }
-        for (seed, (kind, sentence)) in &self.failures {
-            println!("seed {seed}: {kind}: {}", sentence.lines().next().unwrap_or_default());
-        }
-        for seed in &self.different {
-            println!("seed {seed}: two runs gave different traces: something is not simulated");
-        }
+        Ok(sum.is_good())
     }
 }
