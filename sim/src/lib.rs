@@ -11,6 +11,7 @@
 //! * [`cluster_node`], [`client`]: the real node and the real client in it.
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
 //! * [`workload`], [`faults`]: random operations and random faults.
+//! * [`mutants`]: planted bugs, and whether they are found.
 //! * [`report`]: a run as a page that a person reads.
 
 pub mod ambient;
@@ -26,6 +27,7 @@ pub mod history;
 pub mod hooks;
 mod host;
 pub mod isolate;
+pub mod mutants;
 mod net;
 pub mod plan;
 pub mod random;

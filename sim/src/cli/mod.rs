@@ -1,6 +1,7 @@
 //! The command line.
 
 mod explore;
+mod mutants;
 mod replay;
 mod speed;
 
@@ -29,6 +30,8 @@ enum Command {
     Plan(replay::WritePlan),
     /// Take from a failing plan what it does not need to fail.
     Shrink(replay::ShrinkPlan),
+    /// Plant known mistakes into a copy of the product, and see whether they are found.
+    Mutants(mutants::Mutants),
     /// Measure how much simulated time passes in a second of the processor's.
     Speed(speed::Speed),
 }
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Plan(plan) => plan.run(),
         Command::Shrink(shrink) => shrink.run(),
+        Command::Mutants(mutants) => mutants.run(),
         Command::Speed(speed) => speed.run(),
     };
     match done {
