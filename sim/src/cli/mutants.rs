@@ -106,7 +106,8 @@ fn line(verdict: &Verdict) -> String {
     match kill {
         None => line += "SURVIVES",
         Some(kill) => {
-            let sentence: String = kill.sentence.lines().next().unwrap_or_default().chars().take(90).collect();
+            let sentence: String =
+                kill.sentence.lines().next().unwrap_or_default().chars().take(90).collect();
             line += &format!("{:>3} seeds  {}: {sentence}", kill.seeds, kill.kind);
         }
     }

@@ -183,13 +183,18 @@ impl Catalog {
 
 fn check(mutant: &Mutant) -> Result<(), String> {
     let Mutant { name, about, file, find, replace, equivalent, .. } = mutant;
-    let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let plain =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if name.len() > NAME_BYTES_MAX || !name.split('-').all(plain) {
-        return Err(format!("a name is words of a-z and 0-9 with '-' between them, {NAME_BYTES_MAX} bytes at most"));
+        return Err(format!(
+            "a name is words of a-z and 0-9 with '-' between them, {NAME_BYTES_MAX} bytes at most"
+        ));
     }
     let is_sentence = |text: &str| text.ends_with('.') && text.len() <= ABOUT_BYTES_MAX;
     if !is_sentence(about) {
-        return Err(format!("`about` is one sentence of {ABOUT_BYTES_MAX} bytes at most, with its full stop"));
+        return Err(format!(
+            "`about` is one sentence of {ABOUT_BYTES_MAX} bytes at most, with its full stop"
+        ));
     }
     if equivalent.as_ref().is_some_and(|why| !why.ends_with('.')) {
         return Err("`equivalent` is the reason, in sentences".to_owned());
@@ -197,7 +202,10 @@ fn check(mutant: &Mutant) -> Result<(), String> {
     let mut parts = file.split('/');
     let of_product = parts.next().is_some_and(|part| CRATES.contains(&part)) && parts.next() == Some("src");
     if !of_product || parts.any(|part| part == "..") || !file.ends_with(".rs") {
-        return Err(format!("`file` is a source file of one of {}, such as core/src/term.rs", CRATES.join(", ")));
+        return Err(format!(
+            "`file` is a source file of one of {}, such as core/src/term.rs",
+            CRATES.join(", ")
+        ));
     }
     if find.trim().is_empty() {
         return Err("`find` is empty".to_owned());

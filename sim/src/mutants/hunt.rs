@@ -234,7 +234,10 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { mutants, killed, seeds_median, shrunk, small } = self;
-        write!(f, "{killed} of {mutants} killed (bar: all); median {seeds_median} seeds (bar: {MEDIAN_MAX})")?;
+        write!(
+            f,
+            "{killed} of {mutants} killed (bar: all); median {seeds_median} seeds (bar: {MEDIAN_MAX})"
+        )?;
         if *shrunk > 0 {
             write!(
                 f,

@@ -14,6 +14,8 @@ use super::catalog::{CRATES, Catalog, CatalogError, Form, Mutant};
 pub const CHOICE: &str = "HOLDFAST_MUTANT";
 /// Folders of a crate that the copy does without.
 const LEFT_OUT: [&str; 5] = ["tests", "benches", "examples", "node_modules", "target"];
+/// The packages of the copied crates.
+const PACKAGES: [&str; 5] = ["holdfast-core", "holdfast-proto", "holdfast", "node", "sim"];
 /// Where the switch is added.
 const SWITCH_FILE: &str = "core/src/lib.rs";
 
@@ -30,7 +32,9 @@ pub enum TreeError {
     #[error("{0}: {1}")]
     Manifest(PathBuf, String),
     /// The copy does not compile: most likely one of the replacements. The compiler's words are on the terminal.
-    #[error("the mutated sources do not compile: look at the mutant that the compiler's message points to, in {0}")]
+    #[error(
+        "the mutated sources do not compile: look at the mutant that the compiler's message points to, in {0}"
+    )]
     Build(PathBuf),
 }
 
@@ -101,7 +105,8 @@ impl Tree {
         }
     }
 
-    /// The workspace of the copied crates: the same versions and profiles, without debug information, and incremental.
+    /// The workspace of the copied crates: the same versions, and the same release profile for dependencies; its own
+    /// crates without debug information, and incremental.
     fn workspace_manifest(&self) -> Result<String, TreeError> {
         let path = self.root.join("Cargo.toml");
         let mut manifest = parse(&path, &read(&path)?)?;
@@ -113,9 +118,19 @@ impl Tree {
         }
         let members = all_crates().map(|name| toml::Value::String(name.to_owned()));
         workspace.insert("members".to_owned(), toml::Value::Array(members.collect()));
-        let profile: toml::Table = toml::from_str("[release]\ndebug = false\nincremental = true")
-            .expect("this is valid TOML");
-        manifest.insert("profile".to_owned(), toml::Value::Table(profile));
+        let release = manifest.get_mut("profile").and_then(|profile| profile.get_mut("release")).cloned();
+        let mut release = release.and_then(|release| release.as_table().cloned()).unwrap_or_default();
+        release.insert("incremental".to_owned(), true.into());
+        let mut packages = toml::Table::new();
+        for name in PACKAGES {
+            packages
+                .insert(name.to_owned(), toml::Table::from_iter([("debug".to_owned(), false.into())]).into());
+        }
+        release.insert("package".to_owned(), packages.into());
+        manifest.insert(
+            "profile".to_owned(),
+            toml::Table::from_iter([("release".to_owned(), release.into())]).into(),
+        );
         toml::to_string(&manifest).map_err(|error| wrong(&error.to_string()))
     }
 }
