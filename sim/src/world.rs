@@ -461,9 +461,7 @@ impl World {
     pub fn heal_nodes(&mut self, nodes: &[String]) {
         self.fabric.heal_links();
         for node in nodes {
-            let disk = self.disk(node);
-            disk.power_on();
-            disk.set_capacity(None);
+            self.disk(node).heal();
             self.clock(node).drift(0);
             self.thaw(node);
             self.restart(node);

@@ -35,6 +35,20 @@ pub(super) fn segments(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Writes the first `end` bytes of a file where they are.
+fn write_again(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    const PART_BYTES: u64 = 1 << 20;
+    let mut at = 0;
+    while at < end {
+        let len = usize::try_from(PART_BYTES.min(end - at)).expect("at most a part");
+        let mut part = vec![0; len];
+        file.read_at(at, &mut part)?;
+        file.write_at(at, &part)?;
+        at += len as u64;
+    }
+    Ok(())
+}
+
 /// Why nothing was appended.
 #[derive(Debug)]
 pub(super) enum WalError {
@@ -79,7 +93,9 @@ impl Wal {
     }
 
     /// Goes on in a segment that was replayed up to `end`. What lies behind is cut, and all of it made durable: what a
-    /// killed process left in the page cache was read as if it were on disk.
+    /// killed process left in the page cache was read as if it were on disk. It is written once more, because after a
+    /// sync that failed the kernel takes its pages for clean: another sync would not write them, and a power loss would
+    /// leave a hole before the frames that come.
     pub(super) fn resume(
         env: &Env,
         fsync: bool,
@@ -92,6 +108,7 @@ impl Wal {
             file.set_len(end)?;
         }
         if fsync {
+            write_again(&*file, end)?;
             file.sync_data()?;
             env.disk.sync_dir(WAL_FOLDER)?;
         }
