@@ -197,6 +197,7 @@ impl World {
 
     fn start_node(&mut self, node: &str) {
         let place = self.place(node).clone();
+        place.end.lock().ended = None;
         let process = self.fabric.start_process(place.host);
         self.run_on(&process, place.run());
     }
