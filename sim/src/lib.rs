@@ -27,6 +27,7 @@ pub mod hooks;
 mod host;
 pub mod isolate;
 mod net;
+mod picture;
 pub mod plan;
 pub mod random;
 pub mod registry;
