@@ -27,7 +27,7 @@ use std::time::Duration;
 use holdfast_core::error::Invalid;
 use holdfast_core::ids::NodeId;
 use holdfast_core::placement::Layout;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use keys::Keys;
@@ -50,6 +50,8 @@ struct Inner {
     keys: Keys,
     timing: RegistryTiming,
     views: watch::Receiver<Arc<RegistryView>>,
+    /// The registry did not answer a registration: its watch may hang too.
+    doubts: Arc<Notify>,
     follower: JoinHandle<()>,
 }
 
@@ -69,15 +71,17 @@ impl Registry {
     ) -> Result<Self, Invalid> {
         let keys = Keys::new(cluster)?;
         let (sender, views) = watch::channel(Arc::new(RegistryView::default()));
+        let doubts = Arc::new(Notify::new());
         let follower = follow::Follower {
             store: store.clone(),
             timing,
+            doubts: doubts.clone(),
             prefix: keys.prefix().to_string(),
             model: view::Model::new(keys.clone(), timing.lease_ttl),
             views: sender,
         };
         let follower = tokio::spawn(follower.run());
-        Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, follower }) })
+        Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, doubts, follower }) })
     }
 
     /// The facts as last seen, now and whenever they change.
@@ -88,8 +92,9 @@ impl Registry {
     /// Registers a node and keeps it registered, through lost leases and outages, until the answer is dropped or
     /// deregistered. Returns at once. Errors when the entry breaks a limit.
     pub fn register(&self, id: NodeId, entry: &NodeEntry) -> Result<Registration, Invalid> {
-        let Inner { store, keys, timing, .. } = &*self.inner;
-        Ok(Registration::start(store.clone(), *timing, id, keys.node(id), entry.encode()?))
+        let Inner { store, keys, timing, doubts, .. } = &*self.inner;
+        let (key, value) = (keys.node(id), entry.encode()?);
+        Ok(Registration::start(store.clone(), *timing, doubts.clone(), id, key, value))
     }
 
     /// The layout as the registry holds it now, with the revision that [`Self::replace_layout`] must name.

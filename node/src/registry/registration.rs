@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::ids::NodeId;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -12,6 +12,9 @@ use super::outage::Outage;
 use super::store::{LeaseId, RegistryStore, StoreError};
 use super::timing::{Backoff, RegistryTiming};
 use super::within;
+
+/// Every so many keepalives the key itself is read: once in a lease's time.
+const CHECK_EVERY: u32 = 3;
 
 /// A node's registration while it is held. Dropping it stops the keepalive: the lease then runs out by itself.
 #[must_use = "dropping it ends the registration when its lease runs out"]
@@ -24,6 +27,7 @@ impl Registration {
     pub(super) fn start(
         store: Arc<dyn RegistryStore>,
         timing: RegistryTiming,
+        doubts: Arc<Notify>,
         id: NodeId,
         key: String,
         value: String,
@@ -33,10 +37,12 @@ impl Registration {
             outage: Outage::new("register", store.describe()),
             store,
             timing,
+            doubts,
             id,
             key,
             value,
             lease: None,
+            kept: 0,
         };
         Self { stop: Some(stop), task: tokio::spawn(keeper.run(stopped)) }
     }
@@ -61,10 +67,14 @@ impl Drop for Registration {
 struct Keeper {
     store: Arc<dyn RegistryStore>,
     timing: RegistryTiming,
+    /// Told when the registry does not answer, so that the view is listed again.
+    doubts: Arc<Notify>,
     id: NodeId,
     key: String,
     value: String,
     lease: Option<LeaseId>,
+    /// Keepalives since the key was last read or written.
+    kept: u32,
     outage: Outage,
 }
 
@@ -106,6 +116,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.outage.on_failure(&error);
+                    if matches!(error, StoreError::Unreachable(_)) {
+                        self.doubts.notify_one();
+                    }
                     backoff.pause().await;
                 }
             }
@@ -118,10 +131,15 @@ impl Keeper {
         let lease = match self.lease {
             Some(lease) => {
                 within(patience, self.store.keep_alive(lease)).await?;
+                self.kept += 1;
+                if self.kept < CHECK_EVERY {
+                    return Ok(());
+                }
                 // An old etcd leader may still acknowledge keepalives, and a key can be deleted under a living
                 // lease: only a linearizable read tells that others see it.
                 let found = within(patience, self.store.get(&self.key)).await?;
                 if found.is_some_and(|entry| entry.lease == Some(lease) && entry.value == self.value) {
+                    self.kept = 0;
                     return Ok(());
                 }
                 warn!(node = %self.id, "the registration was gone or changed: writing it again");
@@ -132,6 +150,7 @@ impl Keeper {
         // Before the put: whatever becomes of it, this lease is the one to revoke.
         self.lease = Some(lease);
         within(patience, self.store.put(&self.key, &self.value, Some(lease))).await?;
+        self.kept = 0;
         info!(node = %self.id, key = self.key, "registered");
         Ok(())
     }

@@ -43,6 +43,8 @@ pub(super) struct Model {
     revision: Revision,
     nodes: BTreeMap<NodeId, NodeEntry>,
     layout: Option<(Arc<Layout>, Revision)>,
+    /// `layout` as it was read: the next listing most likely has the same, which need not be decoded again.
+    layout_json: String,
     /// The revision of a layout that was complained of, so that it is complained of once.
     layout_refused: Option<Revision>,
     /// Who was there when the registry was lost.
@@ -60,6 +62,7 @@ impl Model {
             revision: Revision(0),
             nodes: BTreeMap::new(),
             layout: None,
+            layout_json: String::new(),
             layout_refused: None,
             held: BTreeMap::new(),
             held_until: None,
@@ -160,6 +163,13 @@ impl Model {
     }
 
     fn on_layout(&mut self, entry: &Entry) {
+        if let Some((_, revision)) = &mut self.layout
+            && self.layout_json == entry.value
+        {
+            *revision = entry.revision;
+            self.layout_refused = None;
+            return;
+        }
         let checked = decode_layout(&entry.value).and_then(|layout| match &self.layout {
             Some((last, _)) => check_successor(last, &layout).map(|()| layout),
             None => Ok(layout),
@@ -167,6 +177,7 @@ impl Model {
         match checked {
             Ok(layout) => {
                 self.layout = Some((Arc::new(layout), entry.revision));
+                self.layout_json.clone_from(&entry.value);
                 self.layout_refused = None;
             }
             Err(invalid) => self.refuse_layout(entry.revision, &invalid.to_string()),
