@@ -479,7 +479,7 @@ impl Links {
         let answers =
             self.all().into_iter().filter(|link| !link.is_suspected() && is_silent(link)).map(|link| {
                 let (sender, receiver) = oneshot::channel();
-                link.send(sign_of_life(), move |_| drop(sender.send(())));
+                link.send(sign_of_life(), move |reply| drop(sender.send(reply)));
                 receiver
             });
         let answers: Vec<_> = answers.collect();
