@@ -70,15 +70,17 @@ async fn cluster(nodes: usize) -> Cluster {
         members.push(member(&registry, nodes).await);
     }
     let deadline = Instant::now() + Duration::from_secs(20);
-    let whole =
-        |engine: &Engine| engine.status().partitions.is_some_and(|counts| counts.whole == counts.total);
     for member in &members {
-        while member.engine.ready().is_err() || !whole(&member.engine) {
+        while member.engine.ready().is_err() || !whole(&member.engine).await {
             assert!(Instant::now() < deadline, "the cluster does not become ready");
             sleep(Duration::from_millis(20)).await;
         }
     }
     Cluster { members, _registry: registry }
+}
+
+async fn whole(engine: &Engine) -> bool {
+    engine.status().await.partitions.is_some_and(|counts| counts.whole == counts.total)
 }
 
 fn object(body: &str) -> NewObject {

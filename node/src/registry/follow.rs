@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use tokio::sync::Notify;
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -27,6 +28,8 @@ enum Left {
 pub(super) struct Follower {
     pub(super) store: Arc<dyn RegistryStore>,
     pub(super) timing: RegistryTiming,
+    /// Somebody's call was not answered.
+    pub(super) doubts: Arc<Notify>,
     pub(super) prefix: String,
     pub(super) model: Model,
     pub(super) views: Sender<Arc<RegistryView>>,
@@ -91,6 +94,7 @@ impl Follower {
                         return Left::Resync;
                     }
                 }
+                () = self.doubts.notified() => return Left::Doubt("a call was not answered".into()),
                 item = timeout(self.timing.silence, watch.next()) => match item {
                     Err(_) => return Left::Silent,
                     Ok(None) => return Left::Doubt("the watch ended".into()),

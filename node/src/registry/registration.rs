@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holdfast_core::ids::NodeId;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -15,6 +15,9 @@ use super::store::{LeaseId, RegistryStore, StoreError};
 use super::timing::{Backoff, RegistryTiming};
 use super::within;
 use crate::env::tasks;
+
+/// Every so many keepalives the key itself is read: once in a lease's time.
+const CHECK_EVERY: u32 = 3;
 
 /// A node's registration while it is held. Dropping it stops the keepalive: the lease then runs out by itself.
 #[must_use = "dropping it ends the registration when its lease runs out"]
@@ -50,6 +53,8 @@ impl Drop for Registration {
 pub(super) struct Keeper {
     store: Arc<dyn RegistryStore>,
     timing: RegistryTiming,
+    /// Told when the registry does not answer, so that the view is listed again.
+    doubts: Arc<Notify>,
     id: NodeId,
     key: String,
     value: String,
@@ -57,6 +62,8 @@ pub(super) struct Keeper {
     /// See [`super::Registry::on_layout_known`].
     layout_known: Arc<AtomicBool>,
     lease: Option<LeaseId>,
+    /// Keepalives since the key was last read or written.
+    kept: u32,
     outage: Outage,
 }
 
@@ -68,6 +75,7 @@ impl Keeper {
         keys: &Keys,
         value: String,
         layout_known: Arc<AtomicBool>,
+        doubts: Arc<Notify>,
     ) -> Self {
         Self {
             outage: Outage::new("register", store.describe()),
@@ -78,7 +86,9 @@ impl Keeper {
             value,
             layout_key: keys.layout(),
             layout_known,
+            doubts,
             lease: None,
+            kept: 0,
         }
     }
 
@@ -119,6 +129,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.outage.on_failure(&error);
+                    if matches!(error, StoreError::Unreachable(_)) {
+                        self.doubts.notify_one();
+                    }
                     backoff.pause().await;
                 }
             }
@@ -131,10 +144,15 @@ impl Keeper {
         let lease = match self.lease {
             Some(lease) => {
                 within(patience, self.store.keep_alive(lease)).await?;
+                self.kept += 1;
+                if self.kept < CHECK_EVERY {
+                    return Ok(());
+                }
                 // An old etcd leader may still acknowledge keepalives, and a key can be deleted under a living
                 // lease: only a linearizable read tells that others see it.
                 let found = within(patience, self.store.get(&self.key)).await?;
                 if found.is_some_and(|entry| entry.lease == Some(lease) && entry.value == self.value) {
+                    self.kept = 0;
                     return Ok(());
                 }
                 warn!(node = %self.id, "the registration was gone or changed: writing it again");
@@ -151,6 +169,7 @@ impl Keeper {
             return Err(StoreError::Refused("it holds no layout: this node gives it back first".to_owned()));
         }
         within(patience, self.store.put(&self.key, &self.value, Some(lease))).await?;
+        self.kept = 0;
         info!(node = %self.id, key = self.key, "registered");
         Ok(())
     }

@@ -59,6 +59,8 @@ pub(super) struct Model {
     nodes: BTreeMap<NodeId, NodeEntry>,
     layout: Option<(Arc<Layout>, Revision)>,
     held_layout: HeldLayout,
+    /// `layout` as it was read: the next listing most likely has the same, which need not be decoded again.
+    layout_json: String,
     /// The revision of a layout that was complained of, so that it is complained of once.
     layout_refused: Option<Revision>,
     /// Who was there when the registry was lost.
@@ -77,6 +79,7 @@ impl Model {
             nodes: BTreeMap::new(),
             layout: None,
             held_layout: HeldLayout::Nothing,
+            layout_json: String::new(),
             layout_refused: None,
             held: BTreeMap::new(),
             held_until: None,
@@ -182,6 +185,14 @@ impl Model {
     }
 
     fn on_layout(&mut self, entry: &Entry) {
+        if let Some((known, revision)) = &mut self.layout
+            && self.layout_json == entry.value
+        {
+            *revision = entry.revision;
+            self.held_layout = HeldLayout::Layout(known.clone(), entry.revision);
+            self.layout_refused = None;
+            return;
+        }
         let decoded = decode_layout(&entry.value).map(Arc::new);
         self.held_layout = match &decoded {
             Ok(layout) => HeldLayout::Layout(layout.clone(), entry.revision),
@@ -194,6 +205,7 @@ impl Model {
         match checked {
             Ok(layout) => {
                 self.layout = Some((layout, entry.revision));
+                self.layout_json.clone_from(&entry.value);
                 self.layout_refused = None;
             }
             Err(invalid) => self.refuse_layout(entry.revision, &invalid.to_string()),

@@ -56,7 +56,7 @@ pub trait Operations: Clone + Send + Sync + 'static {
     fn topology(&self) -> Option<v1::TopologyResponse>;
 
     /// See [`Engine::status`].
-    fn status(&self) -> v1::StatusResponse;
+    fn status(&self) -> impl Future<Output = v1::StatusResponse> + Send;
 
     /// See [`Engine::ready`].
     fn ready(&self) -> Result<(), Error>;
@@ -101,8 +101,8 @@ impl Operations for Engine {
         Self::topology(self)
     }
 
-    fn status(&self) -> v1::StatusResponse {
-        Self::status(self)
+    async fn status(&self) -> v1::StatusResponse {
+        Self::status(self).await
     }
 
     fn ready(&self) -> Result<(), Error> {

@@ -186,7 +186,11 @@ impl Writer {
             count(&shared.counters.commits, 1);
             count(&shared.counters.log_bytes, batch.frame().len() as u64);
         }
+        let has_facts = batch.has_facts();
         let answers = batch.publish();
+        if has_facts {
+            shared.pending.start();
+        }
         count(&shared.counters.operations, answers.len() as u64);
         Ok(answers)
     }

@@ -162,7 +162,7 @@ impl Operations for Memory {
         None
     }
 
-    fn status(&self) -> v1::StatusResponse {
+    async fn status(&self) -> v1::StatusResponse {
         v1::StatusResponse { cluster: "memory".to_owned(), ..v1::StatusResponse::default() }
     }
 
