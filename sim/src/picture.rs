@@ -135,7 +135,7 @@ fn bands(plan: &Plan, times: RunTimes, lane: &impl Fn(&str) -> Option<usize>) ->
             to_us: Some(us(to)),
             lanes: hosts.iter().filter_map(|name| lane(name)).collect(),
             down: down.contains(&kind),
-            text: format!("{:?}", planned.fault),
+            text: planned.fault.to_string(),
         });
     }
     bands
