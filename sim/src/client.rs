@@ -69,6 +69,11 @@ impl SimClient {
         &self.client
     }
 
+    /// The network as this client's machine sees it.
+    pub fn net(&self) -> Arc<dyn node::env::Net> {
+        Arc::new(self.net.clone())
+    }
+
     /// A stream of choices for a part of this client's work.
     pub fn random(&self, part: &str) -> Random {
         self.random.fork(part)
