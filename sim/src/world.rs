@@ -481,10 +481,11 @@ impl World {
                 panic!("{} ended by itself: {error}", place.name);
             }
         }
-        if let Err(violation) = checks::check(&self.history.ops()) {
-            panic!("not linearizable: {violation}");
+        let ops = self.history.ops();
+        if let Err(violation) = checks::check(&ops) {
+            panic!("not linearizable: {}", violation.report(&ops));
         }
-        let ops = self.history.ops().len();
+        let ops = ops.len();
         self.trace.line(format_args!("finished: {ops} operations, {} draws", hooks::draws()));
         // Nothing may be written while the hosts are torn down: that is no part of the scenario.
         for place in self.nodes.values() {
