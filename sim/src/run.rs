@@ -309,7 +309,10 @@ impl<'p> Run<'p> {
             return Err(Failure::new("ended by itself", ended));
         }
         let ops = self.world.history().ops();
-        checks::check(&ops).map_err(|violation| Failure::new("not linearizable", violation.to_string()))
+        checks::check(&ops).map_err(|violation| Failure {
+            guilty: violation.guilty.clone(),
+            ..Failure::new("not linearizable", violation.to_string())
+        })
     }
 }
 

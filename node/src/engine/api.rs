@@ -49,6 +49,22 @@ pub enum OutcomeAnswer {
     Unknown,
 }
 
+/// What a delete did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deleted {
+    /// Whether there was something to delete.
+    pub found: bool,
+    /// The tombstone: the one that it wrote, or the one that was there (`None`: nothing was ever written).
+    pub version: Option<Version>,
+}
+
+impl Deleted {
+    pub(crate) fn to_wire(self) -> v1::DeleteResponse {
+        let version = self.version.map(|version| version.to_text()).unwrap_or_default();
+        v1::DeleteResponse { deleted: self.found, version }
+    }
+}
+
 /// A mutation's identity and condition.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutation {
@@ -127,13 +143,13 @@ impl Engine {
         }
     }
 
-    /// Deletes. `false`: there was nothing to delete.
+    /// Deletes.
     pub async fn delete(
         &self,
         name: ObjectName,
         mutation: Mutation,
         deadline: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<Deleted, Error> {
         let _admitted = self.admit()?;
         let Mutation { op, condition, retry } = mutation;
         match self.inner.route(&name, &Operation::Delete { op, condition, retry }, 0, deadline).await? {

@@ -31,7 +31,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use api::{Mutation, NewObject, OutcomeAnswer};
+pub use api::{Deleted, Mutation, NewObject, OutcomeAnswer};
 pub use view::ClusterView;
 
 use crate::env::Env;

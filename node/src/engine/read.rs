@@ -15,7 +15,7 @@ use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::write::{Done, Operation, no_layout, not_found};
+use super::write::{Done, Operation, no_layout};
 use super::{Inner, forward};
 use crate::store::ReplicaOp;
 
@@ -64,10 +64,11 @@ impl Inner {
             };
             match found {
                 Found::Chosen(record) => {
-                    return record
-                        .map(|(_, record)| record)
-                        .filter(|record| record.object().is_some())
-                        .ok_or_else(not_found);
+                    let Some((_, record)) = record else { return Err(Error::not_found(None)) };
+                    return match record.tombstone_version() {
+                        Some(version) => Err(Error::not_found(Some(version))),
+                        None => Ok(record),
+                    };
                 }
                 Found::Resolve => {
                     return match self.route(name, &Operation::Resolve { head_only }, 0, deadline).await? {

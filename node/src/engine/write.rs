@@ -16,7 +16,7 @@ use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ClusterView, Inner, NewObject, OutcomeAnswer, forward};
+use super::{ClusterView, Deleted, Inner, NewObject, OutcomeAnswer, forward};
 
 /// How long a peer that should lead may take before the next replica is tried. Above a slow disk's fsync; a peer that is
 /// gone or hangs is noticed sooner, by its link.
@@ -40,7 +40,7 @@ pub(super) enum Operation {
 pub(super) enum Done {
     /// The record that was written or found, without history.
     Record(Record),
-    Deleted(bool),
+    Deleted(Deleted),
     Outcome(OutcomeAnswer),
 }
 
@@ -164,15 +164,15 @@ impl Inner {
                 let Operation::Put { object, .. } = operation else { return Err(unexpected()) };
                 Ok(Done::Record(object.to_head(version, modified_unix_ms.unwrap_or(unix_ms))))
             }
-            Answer::Deleted(deleted) => Ok(Done::Deleted(deleted)),
+            Answer::Deleted { found, version } => Ok(Done::Deleted(Deleted { found, version })),
             Answer::Committed(version) => Ok(Done::Outcome(OutcomeAnswer::Committed(version))),
             Answer::Fenced => Ok(Done::Outcome(OutcomeAnswer::Fenced)),
             Answer::Forgotten => Ok(Done::Outcome(OutcomeAnswer::Unknown)),
-            Answer::Chosen(None) => Err(not_found()),
+            Answer::Chosen(None) => Err(Error::not_found(None)),
             Answer::Chosen(Some((ballot, head))) => {
                 let head_only = matches!(operation, Operation::Resolve { head_only: true });
                 if head.object().is_none() {
-                    return Err(not_found());
+                    return Err(Error::not_found(head.tombstone_version()));
                 }
                 if head_only || head.is_whole() {
                     return Ok(Done::Record(Record::clone(&head)));
@@ -181,6 +181,9 @@ impl Inner {
                     Some(record) => Ok(Done::Record(record)),
                     None => Err(Error::new(Code::Unavailable, "the object changed while it was read")),
                 }
+            }
+            Answer::ConditionFailed { object, tombstone } => {
+                Err(refused(Code::ConditionFailed(object)).with_tombstone(tombstone))
             }
             Answer::Refused(code) => Err(refused(code)),
             Answer::NotLeader(_) => Err(Error::new(Code::Unavailable, "another node took over")),
@@ -221,10 +224,6 @@ fn refused(code: Code) -> Error {
         _ => "too many operations are waiting on this key or partition: wait and try again",
     };
     Error::new(code, message)
-}
-
-pub(super) fn not_found() -> Error {
-    Error::new(Code::NotFound, "there is no such object")
 }
 
 pub(super) fn no_layout() -> Error {

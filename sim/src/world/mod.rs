@@ -472,10 +472,11 @@ impl World {
         if let Some(ended) = self.ended_by_itself() {
             panic!("{ended}");
         }
-        if let Err(violation) = checks::check(&self.history.ops()) {
-            panic!("not linearizable: {violation}");
+        let ops = self.history.ops();
+        if let Err(violation) = checks::check(&ops) {
+            panic!("not linearizable: {}", violation.report(&ops));
         }
-        let ops = self.history.ops().len();
+        let ops = ops.len();
         self.trace.event("finished", [ops, 0], &hooks::draws().to_le_bytes());
     }
 
