@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::error::Invalid;
+use holdfast_core::sometimes;
 use holdfast_proto::DESCRIPTORS;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
@@ -205,6 +206,7 @@ impl Running {
                 _ = look.tick() => {}
             }
             if let Some(why) = store.failed() {
+                sometimes!("a node stops because its store has failed");
                 tracing::error!(why, "the store has failed");
                 return Err(ServeError::StoreFailed(why.to_owned()));
             }

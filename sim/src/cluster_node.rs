@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ambient::SimAmbient;
 use crate::disk::SimDisk;
 use crate::net::SimNet;
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
@@ -33,6 +34,7 @@ pub(crate) struct NodePlace {
     pub(crate) settings: Arc<Settings>,
     pub(crate) trace: Trace,
     pub(crate) process: Arc<Mutex<Process>>,
+    pub(crate) oracles: Oracles,
 }
 
 /// The node's process.
@@ -88,6 +90,7 @@ impl NodePlace {
             disk: self.disk.attach(),
             ambient: Arc::new(SimAmbient::new(random, self.clock_ahead)),
             blocking: Blocking::InPlace,
+            witness: self.oracles.for_node(&self.name),
         };
         let registry = SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT));
         let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;

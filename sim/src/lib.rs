@@ -10,6 +10,8 @@
 //! * [`net`], [`disk`], [`ambient`], [`registry`]: the world of a node, as parameters.
 //! * [`cluster_node`], [`client`]: the real node and the real client in it.
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
+//! * [`oracles`]: whether what nodes do can be, checked across all of them.
+//! * [`reach`]: whether what can happen in the product's code has happened.
 //! * [`workload`], [`faults`]: random operations and random faults.
 
 pub mod ambient;
@@ -22,7 +24,9 @@ pub mod history;
 pub mod hooks;
 pub mod isolate;
 pub mod net;
+pub mod oracles;
 pub mod random;
+pub mod reach;
 pub mod registry;
 pub mod trace;
 pub mod workload;
@@ -30,5 +34,6 @@ pub mod world;
 
 pub use client::SimClient;
 pub use history::History;
+pub use oracles::Oracles;
 pub use random::Random;
 pub use world::{Job, World, WorldOptions};

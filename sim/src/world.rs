@@ -19,6 +19,7 @@ use crate::faults::Plan;
 use crate::history::History;
 use crate::hooks;
 use crate::net::{LinkState, Links, SimNet};
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry;
 use crate::trace::Trace;
@@ -78,6 +79,7 @@ pub struct World {
     clients: BTreeMap<String, mpsc::UnboundedSender<ClientJob>>,
     registry: Arc<Mutex<registry::State>>,
     registry_up: bool,
+    oracles: Oracles,
     plan: Plan,
     /// Whether a node's process that ends by itself is started again.
     supervised: bool,
@@ -109,6 +111,7 @@ impl World {
             clients: BTreeMap::new(),
             registry: Arc::default(),
             registry_up: true,
+            oracles: Oracles::new(),
             plan: Plan::default(),
             supervised: false,
             random,
@@ -147,6 +150,7 @@ impl World {
             settings: Arc::new(settings(options.nodes, &format!("zone-{number}"), options.lease_ttl)),
             trace: self.trace.clone(),
             process: Arc::new(Mutex::new(Process::default())),
+            oracles: self.oracles.clone(),
             random,
         };
         let process = place.clone();
@@ -227,6 +231,9 @@ impl World {
         hooks::set_now(self.sim.elapsed());
         if let Err(error) = self.sim.step() {
             panic!("a host failed: {error}");
+        }
+        if let Some(violation) = self.oracles.violation() {
+            panic!("{violation}");
         }
         self.bury_ended();
     }
@@ -485,7 +492,8 @@ impl World {
             panic!("not linearizable: {violation}");
         }
         let ops = self.history.ops().len();
-        self.trace.line(format_args!("finished: {ops} operations, {} draws", hooks::draws()));
+        let facts = self.oracles.facts();
+        self.trace.line(format_args!("finished: {ops} operations, {facts} facts, {} draws", hooks::draws()));
         // Nothing may be written while the hosts are torn down: that is no part of the scenario.
         for place in self.nodes.values() {
             place.disk.process_kill();

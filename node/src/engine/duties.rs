@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::placement::{Layout, Member, PlanError, first_layout};
+use holdfast_core::sometimes;
 use tokio::time::sleep;
 
 use super::view::store_view;
@@ -38,6 +39,7 @@ impl Inner {
 
     /// Puts a view in force.
     pub(super) fn set_view(self: &Arc<Self>, view: ClusterView) {
+        self.tell_configured(&view.layout);
         let view = Arc::new(view);
         let addresses: BTreeMap<_, _> =
             view.nodes.iter().map(|(id, entry)| (*id, entry.peer_address.clone())).collect();
@@ -60,6 +62,7 @@ impl Inner {
             && before.layout != layout
             && let Err(error) = check_successor(&before.layout, &layout)
         {
+            sometimes!("a node does not take a layout that cannot follow the one it knows");
             tracing::error!(%error, "the registry's layout cannot follow the stored one: was it restored from a backup?");
             return;
         }
@@ -161,7 +164,10 @@ async fn bootstrap(inner: Weak<Inner>) {
             continue;
         }
         let layout = match inner.view() {
-            Some(view) => Layout::clone(&view.layout),
+            Some(view) => {
+                sometimes!("a node gives an emptied registry its layout back");
+                Layout::clone(&view.layout)
+            }
             None if seen.nodes.len() < inner.bootstrap_nodes => continue,
             None => match plan_first(&seen, inner.replication) {
                 Ok(layout) => layout,
@@ -180,7 +186,7 @@ async fn bootstrap(inner: Weak<Inner>) {
                 );
             }
             // Another node was quicker: its layout arrives through the view.
-            Ok(LayoutWrite::Conflict(_)) => {}
+            Ok(LayoutWrite::Conflict(_)) => sometimes!("two nodes make the first layout at the same time"),
             Err(error) => {
                 tracing::warn!(%error, "the layout could not be written to the registry; trying again");
             }

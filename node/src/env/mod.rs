@@ -4,12 +4,15 @@
 //! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in [`real`].
 
 pub mod real;
+pub mod witness;
 
 use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use witness::Witness;
 
 /// A connection, either end.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -99,4 +102,6 @@ pub struct Env {
     pub ambient: Arc<dyn Ambient>,
     /// Where blocking work runs.
     pub blocking: Blocking,
+    /// Who is told what the node does that binds it.
+    pub witness: Arc<dyn Witness>,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReply, PeerRequest, PeerRequests};
@@ -119,10 +120,17 @@ impl Exchange {
                     }
                 }
                 Ok(Ok(None)) => return,
-                Ok(Err(error)) => return tracing::warn!(peer = %asker, %error, "a peer's stream broke"),
+                Ok(Err(error)) => {
+                    sometimes!("the stream of a peer breaks");
+                    return tracing::warn!(peer = %asker, %error, "a peer's stream broke");
+                }
                 Err(_) => return tracing::warn!(peer = %asker, "a peer's stream was silent: closed"),
             }
         }
+        sometimes!(
+            self.under_way.count.load(Ordering::Acquire) > 0,
+            "a node stops while it owes a peer answers"
+        );
         let idle = async {
             while self.under_way.count.load(Ordering::Acquire) > 0 {
                 self.under_way.none.notified().await;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReplies, PeerRequest};
@@ -116,6 +117,7 @@ impl PeerLink {
 
     /// It said that it is stopping: others are asked first for a while.
     pub fn on_leaving(&self) {
+        sometimes!("a peer says that it is stopping");
         self.state.lock().leaving_until = Some(Instant::now() + LEAVING_FOR);
         self.suspected.store(true, Ordering::Relaxed);
     }
@@ -123,6 +125,7 @@ impl PeerLink {
     /// Asks; `callback` runs once, on the answer or when there will be none. It must be quick.
     pub fn send(&self, request: Request, callback: impl FnOnce(Result<Reply, LinkError>) + Send + 'static) {
         if self.is_suspected() && !matches!(request, Request::Ping(_)) {
+            sometimes!("a request for a suspected peer is not sent");
             return callback(Err(LinkError));
         }
         send(&self.state, request, Box::new(callback));
@@ -204,6 +207,7 @@ impl Runner {
                     tracing::info!(peer = %self.node, address = %self.address, "peer connected");
                     (pause, told) = (RECONNECT_PAUSE.0, false);
                     self.serve(connection).await;
+                    sometimes!("the connection to a peer ends and is made again");
                     tracing::info!(peer = %self.node, "peer lost");
                 }
                 Err(reason) if !told => {
@@ -223,7 +227,9 @@ impl Runner {
     async fn connect(&self) -> Result<Connection, String> {
         let io = timeout(CONNECT_TIMEOUT, self.env.net.connect(self.address.clone()))
             .await
+            .inspect_err(|_| sometimes!("a peer cannot be connected to in time"))
             .map_err(|_| "no connection in time".to_owned())?
+            .inspect_err(|_| sometimes!("a peer refuses to be connected to"))
             .map_err(|error| format!("cannot connect: {error}"))?;
         let (reads, writes) = tokio::io::split(io);
         let mut frames = Frames::new(reads);
@@ -238,6 +244,7 @@ impl Runner {
         };
         let first = timeout(CONNECT_TIMEOUT, greeting)
             .await
+            .inspect_err(|_| sometimes!("a peer takes a connection and says nothing"))
             .map_err(|_| "no greeting in time".to_owned())?
             .map_err(|error| format!("no greeting: {error}"))?;
         let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);
@@ -311,6 +318,7 @@ impl Runner {
             }
         }
         if self.suspected.load(Ordering::Relaxed) {
+            sometimes!("a suspected peer answers again");
             self.judge(now);
         }
         for (callback, body) in ready {
@@ -328,11 +336,13 @@ impl Runner {
             let suspected = silent >= SUSPECT_AFTER || leaving;
             let was = self.suspected.swap(suspected, Ordering::Relaxed);
             if silent >= DROP_AFTER {
+                sometimes!("a peer is silent for so long that its connection is given up");
                 return false;
             }
             if !suspected || was || leaving {
                 return true;
             }
+            sometimes!("a peer that owes answers becomes suspected");
             tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
             // Something stays pending, so that the silence goes on being measured.
             let lost = std::mem::take(&mut state.pending);
@@ -350,6 +360,7 @@ impl Runner {
         let lost = {
             let mut state = self.state.lock();
             state.outbox = None;
+            sometimes!(!state.pending.is_empty(), "a connection ends while a peer owes answers");
             state.pending_bytes = 0;
             std::mem::take(&mut state.pending)
         };

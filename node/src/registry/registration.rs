@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -81,6 +82,7 @@ impl Keeper {
             match within(self.timing.call_timeout, self.store.revoke_lease(lease)).await {
                 Ok(()) => info!(node = %self.id, "deregistered"),
                 Err(error) => {
+                    sometimes!("a node stops and cannot take itself out of the registry");
                     warn!(node = %self.id, error = %error, "not deregistered: the lease will run out");
                 }
             }
@@ -100,6 +102,7 @@ impl Keeper {
                     sleep_until(began + self.timing.lease_ttl / 3).await;
                 }
                 Err(StoreError::LeaseGone) => {
+                    sometimes!("a node has lost its lease and registers again");
                     warn!(node = %self.id, "the lease was lost: registering again");
                     self.lease = None;
                     backoff.pause().await;
@@ -124,6 +127,7 @@ impl Keeper {
                 if found.is_some_and(|entry| entry.lease == Some(lease) && entry.value == self.value) {
                     return Ok(());
                 }
+                sometimes!("a registration is gone although its lease lives");
                 warn!(node = %self.id, "the registration was gone or changed: writing it again");
                 lease
             }

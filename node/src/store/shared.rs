@@ -8,8 +8,11 @@ use std::sync::{Arc, OnceLock};
 use holdfast_core::ids::Partition;
 use holdfast_core::record::Record;
 use holdfast_core::register::Digest;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::env::witness::Witness;
 
 use super::base::Snapshot;
 use super::error::StoreError;
@@ -64,12 +67,14 @@ pub(super) struct Shared {
     phase_changed: Condvar,
     /// Held while redb's file is written, and perhaps opened again.
     pub(super) base_writing: Mutex<()>,
+    /// Is told what has become durable.
+    pub(super) witness: Arc<dyn Witness>,
     /// Claims the data folder.
     claim: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Shared {
-    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>) -> Self {
+    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>, witness: Arc<dyn Witness>) -> Self {
         Self {
             published: RwLock::new(published),
             counters: Counters::default(),
@@ -78,6 +83,7 @@ impl Shared {
             phase: Mutex::new(CheckpointPhase::Idle),
             phase_changed: Condvar::new(),
             base_writing: Mutex::new(()),
+            witness,
             claim: Mutex::new(Some(claim)),
         }
     }
@@ -133,6 +139,7 @@ impl Shared {
     /// Counts an integrity error.
     pub(super) fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Integrity(what)) = &result {
+            sometimes!("stored bytes are found to be damaged");
             count(&self.counters.integrity_errors, 1);
             tracing::error!(what, "stored bytes are damaged");
         }
@@ -150,6 +157,7 @@ impl Shared {
     /// Fails for good.
     pub(super) fn fail(&self, why: &str) {
         if self.failure.set(why.to_owned()).is_ok() && !self.closed.load(Ordering::Acquire) {
+            sometimes!("the store fails for good");
             tracing::error!(why, "the store has failed: the node must stop");
         }
     }
