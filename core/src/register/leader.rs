@@ -202,8 +202,6 @@ impl Leader {
         if self.quorum.is_majority(|node| promised_by.contains_key(&node)) {
             let caught_up = self.quorum.is_majority(|node| promised_by.get(&node) == Some(&own));
             sometimes!(!caught_up, "a new leader does not hold what a majority holds");
-            let differs = promised_by.values().any(|holds| *holds != own);
-            sometimes!(caught_up && differs, "a new leader is caught up, and another replica is not");
             self.counts.note(|| Counted::Led { term, promised_by: promised_by.keys().copied().collect() });
             self.phase = Phase::Leading { term, caught_up };
             let names: Vec<_> = self.slots.keys().cloned().collect();
@@ -315,7 +313,6 @@ impl Leader {
         }
         let head = Held { ballot, record: Arc::new(held.record.head()) };
         slot.missing_here = (!votes.contains(&self.me)).then_some(ballot);
-        sometimes!(slot.missing_here.is_some(), "a record is chosen without the leader's own replica");
         let answer = answer.take();
         let others = answer.is_none() && head.record.version.0.term != ballot.term;
         sometimes!(others, "a leader completes a record that another leader proposed");

@@ -120,10 +120,7 @@ impl Exchange {
                     }
                 }
                 Ok(Ok(None)) => return,
-                Ok(Err(error)) => {
-                    sometimes!("the stream of a peer breaks");
-                    return tracing::warn!(peer = %asker, %error, "a peer's stream broke");
-                }
+                Ok(Err(error)) => return tracing::warn!(peer = %asker, %error, "a peer's stream broke"),
                 Err(_) => return tracing::warn!(peer = %asker, "a peer's stream was silent: closed"),
             }
         }

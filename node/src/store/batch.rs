@@ -101,7 +101,6 @@ impl<'a> Batch<'a> {
         };
         // First the look: when it fails, nothing is promised for it.
         let outcome = if let Some(placed) = self.records.get(key) {
-            sometimes!("a question and the proposal that it finds share a sync of the log");
             Outcome::HoldsNew { key: key.to_vec(), placed: placed.clone(), with_body }
         } else {
             match self.shared.find(key, with_body)? {

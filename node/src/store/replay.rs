@@ -57,7 +57,6 @@ pub(super) fn replay(disk: &dyn Disk, first: u64) -> Result<Replayed, OpenError>
             Some(before)
                 if last && bytes.len() <= SEGMENT_HEADER_BYTES && before.sequence > header.first_sequence =>
             {
-                sometimes!("a log segment was begun and the log went on in the one before");
                 return Ok(Replayed { abandoned: Some(number), ..before });
             }
             Some(before) if before.sequence != header.first_sequence => {
