@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::error::Invalid;
+use holdfast_core::sometimes;
 use holdfast_proto::DESCRIPTORS;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -209,6 +210,7 @@ impl Running {
             biased;
             () = stop.cancelled() => Ok(()),
             why = store.until_failed() => {
+                sometimes!("a node stops because its store has failed");
                 tracing::error!(why, "the store has failed");
                 Err(ServeError::StoreFailed(why.to_owned()))
             }

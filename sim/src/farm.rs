@@ -227,6 +227,7 @@ impl Outcome {
             fired: crate::fired::fired().into_iter().map(|(kind, times)| (kind.to_owned(), times)).collect(),
             recovery_ms: 0,
             record: None,
+            reached: Vec::new(),
         }
     }
 }

@@ -29,6 +29,8 @@
 //! * [`hooks`]: time and randomness of the operating system, as the seed says.
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
 //! * [`disk`], [`ambient`], [`registry`]: the world of a node, as parameters.
+//! * [`oracles`]: whether what nodes do can be, checked across all of them.
+//! * [`reach`]: whether what can happen in the product's code has happened.
 
 pub mod ambient;
 pub mod checks;
@@ -44,9 +46,11 @@ pub mod hooks;
 mod host;
 pub mod isolate;
 mod net;
+pub mod oracles;
 mod picture;
 pub mod plan;
 pub mod random;
+pub mod reach;
 pub mod registry;
 pub mod report;
 pub mod run;
@@ -59,5 +63,6 @@ pub mod world;
 pub use client::SimClient;
 pub use history::History;
 pub use net::LinkOptions;
+pub use oracles::Oracles;
 pub use random::Random;
 pub use world::{Job, Mode, World, WorldOptions};

@@ -51,6 +51,9 @@ pub struct Outcome {
     pub fired: BTreeMap<String, u64>,
     /// Milliseconds that the slowest client needed after the core was healed.
     pub recovery_ms: u64,
+    /// Points of the product's code that were reached.
+    #[serde(default)]
+    pub reached: Vec<String>,
     /// What a page shows, where lines were kept.
     pub record: Option<Box<RunRecord>>,
 }
@@ -91,7 +94,9 @@ pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
     if trace.keeps_lines() {
         run.world.fabric().keep_messages();
     }
-    let failure = run.all().err();
+    // What a node did that must not be explains whatever came of it.
+    let result = run.all();
+    let failure = run.oracles().or(result.err());
     let record =
         trace.keeps_lines().then(|| Box::new(picture(plan, &run.world, trace, run.times, failure.as_ref())));
     let history = run.world.history();
@@ -101,6 +106,7 @@ pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
     let outcome = Outcome {
         failure,
         record,
+        reached: crate::reach::reached().into_iter().collect(),
         hash: hash.to_hex().to_string(),
         events,
         sim_ms: u64::try_from(run.world.now().as_millis()).unwrap_or(u64::MAX),
@@ -302,6 +308,11 @@ impl<'p> Run<'p> {
             Ok::<_, String>(())
         });
         told.map_err(|why| Failure::new("liveness", format!("a read on the healed cluster fails: {why}")))
+    }
+
+    fn oracles(&self) -> Option<Failure> {
+        let violation = self.world.oracle_violation()?;
+        Some(Failure::new(&format!("oracle: {}", violation.oracle), violation.to_string()))
     }
 
     fn check(&mut self) -> Result<(), Failure> {

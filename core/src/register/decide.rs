@@ -7,6 +7,7 @@ use crate::error::Code;
 use crate::history::{Effect as OpEffect, History, Seen};
 use crate::ids::OpId;
 use crate::record::{Object, Record, State};
+use crate::sometimes;
 use crate::term::{Ballot, Term, Version};
 
 /// Whether other attempts of the same operation may be about: one that is half written at a minority can be completed
@@ -159,13 +160,22 @@ fn decided_before(current: Option<&Record>, op: OpId) -> Option<Decision> {
         Seen::Known(OpEffect::Put(version)) => {
             let object = current.and_then(Record::object).filter(|_| object_version == Some(version));
             let modified_unix_ms = object.map(|object| object.modified_unix_ms);
+            sometimes!(object.is_some(), "a put comes again and is answered with its first result");
+            sometimes!(object.is_none(), "a put comes again after its object was replaced");
             Some(Decision::WhenChosen(Answer::Put { version, modified_unix_ms }))
         }
         Seen::Known(OpEffect::Deleted(version)) => {
+            sometimes!("a delete comes again and is answered with its first result");
             Some(Decision::WhenChosen(Answer::Deleted { found: true, version: Some(version) }))
         }
-        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::Fenced))),
-        Seen::Forgotten(floor) => Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor)))),
+        Seen::Known(OpEffect::Fenced) => {
+            sometimes!("an operation comes after it was fenced");
+            Some(Decision::WhenChosen(Answer::Refused(Code::Fenced)))
+        }
+        Seen::Forgotten(floor) => {
+            sometimes!("an operation is older than what its key remembers");
+            Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor))))
+        }
         Seen::Never => None,
     }
 }
@@ -193,7 +203,10 @@ fn refuse(
 ) -> Decision {
     match attempt {
         Attempt::Only => Decision::WhenChosen(answer),
-        Attempt::Again => Decision::Apply(fence(current, op, unix_ms, ballot), answer),
+        Attempt::Again => {
+            sometimes!("a refusal fences other attempts of the same operation");
+            Decision::Apply(fence(current, op, unix_ms, ballot), answer)
+        }
     }
 }
 
@@ -201,17 +214,28 @@ fn decide_outcome(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ball
     let seen = current.map_or(Seen::Never, |record| record.history.seen(op));
     match seen {
         Seen::Known(OpEffect::Put(version) | OpEffect::Deleted(version)) => {
+            sometimes!("the outcome of an operation is asked, and it took effect");
             Decision::WhenChosen(Answer::Committed(version))
         }
-        Seen::Known(OpEffect::Fenced) => Decision::WhenChosen(Answer::Fenced),
-        Seen::Forgotten(_) => Decision::Now(Answer::Forgotten),
-        Seen::Never => Decision::Apply(fence(current, op, unix_ms, ballot), Answer::Fenced),
+        Seen::Known(OpEffect::Fenced) => {
+            sometimes!("the outcome of an operation is asked, and it was fenced before");
+            Decision::WhenChosen(Answer::Fenced)
+        }
+        Seen::Forgotten(_) => {
+            sometimes!("the outcome of an operation is asked, and its key has forgotten it");
+            Decision::Now(Answer::Forgotten)
+        }
+        Seen::Never => {
+            sometimes!("the outcome of an operation is asked, and it is fenced so that it never happens");
+            Decision::Apply(fence(current, op, unix_ms, ballot), Answer::Fenced)
+        }
     }
 }
 
 /// The current record, with the mark that `op` will never take effect.
 fn fence(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ballot) -> Arc<Record> {
     let history = remember(current, op, OpEffect::Fenced);
+    sometimes!(current.is_none(), "an operation is fenced on a key that was never written");
     Arc::new(match current {
         // The object stays what it was, and so does its version.
         Some(record) => Record { history, ..record.clone() },

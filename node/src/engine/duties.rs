@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::placement::{Layout, Member, PlanError, first_layout};
+use holdfast_core::sometimes;
 use tokio::time::{sleep, timeout};
 
 use super::view::store_view;
@@ -39,6 +40,7 @@ impl Inner {
 
     /// Puts a view in force.
     pub(super) fn set_view(self: &Arc<Self>, view: ClusterView) {
+        self.tell_configured(&view.layout);
         let view = Arc::new(view);
         let addresses: BTreeMap<_, _> =
             view.nodes.iter().map(|(id, entry)| (*id, entry.peer_address.clone())).collect();
@@ -64,6 +66,7 @@ impl Inner {
                 match check_successor(&before.layout, layout) {
                     Ok(()) => layout.clone(),
                     Err(error) => {
+                        sometimes!("a node does not take a layout that cannot follow the one it knows");
                         tracing::error!(%error, "the registry's layout cannot follow the stored one");
                         before.layout.clone()
                     }
@@ -203,6 +206,7 @@ impl Inner {
         }
         let written = match (&seen.held, self.view()) {
             (HeldLayout::Nothing, Some(known)) => {
+                sometimes!("a node gives an emptied registry its layout back");
                 tracing::warn!(
                     version = known.layout.version,
                     "the registry was emptied: giving the layout back"
@@ -219,6 +223,7 @@ impl Inner {
                 }
             }
             (HeldLayout::Layout(held, revision), Some(known)) if is_outdated(held, &known.layout) => {
+                sometimes!("a node gives a restored registry the newer layout back");
                 tracing::warn!(
                     held = held.version,
                     version = known.layout.version,
@@ -233,7 +238,7 @@ impl Inner {
                 tracing::info!("layout written to the registry");
             }
             // Another node was quicker: its layout arrives through the view.
-            Ok(LayoutWrite::Conflict(_)) => {}
+            Ok(LayoutWrite::Conflict(_)) => sometimes!("two nodes make the first layout at the same time"),
             Err(error) => {
                 tracing::warn!(%error, "the layout could not be written to the registry; trying again");
             }

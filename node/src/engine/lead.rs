@@ -8,6 +8,7 @@ use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
 use holdfast_core::register::leader::{AcceptReply, LearnReply};
 use holdfast_core::register::{Answer, Digest, Effect, Leader, Quorum, Request, Token};
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -55,7 +56,10 @@ impl Inner {
         let mut locked = self.partitions[partition.index()].cell.lock();
         match &mut *locked {
             None => {
-                let leader = Leader::new(self.me, quorum.clone(), promised);
+                let mut leader = Leader::new(self.me, quorum.clone(), promised);
+                if self.env.witness.is_watching() {
+                    leader.keep_counts();
+                }
                 *locked = Some(Cell { leader, waiting: BTreeMap::new() });
             }
             Some(cell) if cell.leader.quorum() != quorum => {
@@ -117,6 +121,8 @@ impl Inner {
             let mut effects = Vec::new();
             cell.leader.begin(token, name, request, &mut effects);
             let waiting = cell.leader.is_waiting();
+            // Before its answers are given: they rest on it.
+            self.tell_counts(partition, &mut cell.leader);
             (cell.answers(&mut effects), effects, waiting)
         };
         deliver(answers);
@@ -129,6 +135,7 @@ impl Inner {
             expiry.armed = false;
             return answer.unwrap_or(Answer::OutcomeUnknown);
         }
+        sometimes!("a leader has no answer for a request when its deadline passes");
         drop(expiry);
         receiver.await.unwrap_or(Answer::OutcomeUnknown)
     }
@@ -175,6 +182,7 @@ impl Inner {
         let was_active = cell.leader.is_active();
         event(&mut cell.leader, &mut effects);
         let (waiting, active) = (cell.leader.is_waiting(), cell.leader.is_active());
+        self.tell_counts(partition, &mut cell.leader);
         let answers = cell.answers(&mut effects);
         drop(locked);
         deliver(answers);
@@ -200,6 +208,7 @@ impl Inner {
     }
 
     fn perform(self: &Arc<Self>, partition: Partition, effect: Effect) {
+        self.tell_proposed(&effect);
         match effect {
             Effect::Prepare { to, term } if to == self.me => self.prepare_here(partition, term),
             Effect::Prepare { to, term } => {

@@ -8,6 +8,7 @@
 //! * `list`: listings, merged from several nodes.
 //! * `peers`: what other nodes ask.
 //! * `view`: the cluster as this node knows it, also when the registry is away.
+//! * `witnessed`: what a witness is told of it.
 //! * `duties`: what a node does by itself: first layout, taking its share of leaderships, ticks.
 
 mod api;
@@ -19,6 +20,7 @@ mod peers;
 mod read;
 mod status;
 mod view;
+mod witnessed;
 mod write;
 
 use std::sync::Arc;

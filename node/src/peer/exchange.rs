@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReply, PeerRequest, PeerRequests};
@@ -136,6 +137,10 @@ impl Exchange {
                 Err(error) => return tracing::warn!(peer = %asker, %error, "a peer's stream broke"),
             }
         }
+        sometimes!(
+            self.under_way.count.load(Ordering::Acquire) > 0,
+            "a node stops while it owes a peer answers"
+        );
         let idle = async {
             while self.under_way.count.load(Ordering::Acquire) > 0 {
                 self.under_way.none.notified().await;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReplies, PeerRequest};
@@ -149,6 +150,7 @@ impl PeerLink {
 
     /// It said that it is stopping: others are asked first for a while.
     pub fn on_leaving(&self) {
+        sometimes!("a peer says that it is stopping");
         let mut state = self.shared.state.lock();
         state.leaving_until = Some(Instant::now() + LEAVING_FOR);
         self.shared.suspected.store(true, Ordering::Relaxed);
@@ -160,6 +162,7 @@ impl PeerLink {
     /// Asks; `callback` runs once, on the answer or when there will be none. It must be quick.
     pub fn send(&self, request: Request, callback: impl FnOnce(Result<Reply, LinkError>) + Send + 'static) {
         if self.is_suspected() && !matches!(request, Request::Ping(_)) {
+            sometimes!("a request for a suspected peer is not sent");
             return callback(Err(LinkError));
         }
         self.shared.send(request, Box::new(callback));
@@ -265,6 +268,7 @@ impl Shared {
             }
         }
         if self.suspected.load(Ordering::Relaxed) {
+            sometimes!("a suspected peer answers again");
             self.judge(now);
         }
         for (callback, body) in ready {
@@ -284,6 +288,7 @@ impl Shared {
                 (now - state.owing_since).min(PROBE_EVERY * (state.quiet_looks + 1))
             };
             if silent >= DROP_AFTER {
+                sometimes!("a peer is silent for so long that its connection is given up");
                 outbox.abort();
                 state.outbox = None;
                 return;
@@ -298,6 +303,7 @@ impl Shared {
             if !suspected || was || leaving {
                 return;
             }
+            sometimes!("a peer that owes answers becomes suspected");
             tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
             // Something stays pending, so that the silence goes on being measured.
             let lost = std::mem::take(&mut state.pending);
@@ -371,6 +377,7 @@ impl Runner {
                     tracing::info!(%peer, address = %self.address, "peer connected");
                     (pause, told) = (RECONNECT_PAUSE.0, false);
                     self.serve(connection).await;
+                    sometimes!("the connection to a peer ends and is made again");
                     tracing::info!(%peer, "peer lost");
                 }
                 Err(reason) if !told => {
@@ -389,7 +396,9 @@ impl Runner {
     async fn connect(&self) -> Result<Connection, String> {
         let io = timeout(CONNECT_TIMEOUT, self.env.net.connect(self.address.clone()))
             .await
+            .inspect_err(|_| sometimes!("a peer cannot be connected to in time"))
             .map_err(|_| "no connection in time".to_owned())?
+            .inspect_err(|_| sometimes!("a peer refuses to be connected to"))
             .map_err(|error| format!("cannot connect: {error}"))?;
         let (reads, writes) = tokio::io::split(io);
         let mut frames = Frames::new(reads);
@@ -404,6 +413,7 @@ impl Runner {
         };
         let first = timeout(CONNECT_TIMEOUT, greeting)
             .await
+            .inspect_err(|_| sometimes!("a peer takes a connection and says nothing"))
             .map_err(|_| "no greeting in time".to_owned())?
             .map_err(|error| format!("no greeting: {error}"))?;
         let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);

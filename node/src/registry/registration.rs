@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -104,6 +105,7 @@ impl Keeper {
             match within(self.timing.call_timeout, self.store.revoke_lease(lease)).await {
                 Ok(()) => info!(node = %self.id, "deregistered"),
                 Err(error) => {
+                    sometimes!("a node stops and cannot take itself out of the registry");
                     warn!(node = %self.id, error = %error, "not deregistered: the lease will run out");
                 }
             }
@@ -123,6 +125,7 @@ impl Keeper {
                     sleep_until(began + self.timing.lease_ttl / 3).await;
                 }
                 Err(StoreError::LeaseGone) => {
+                    sometimes!("a node has lost its lease and registers again");
                     warn!(node = %self.id, "the lease was lost: registering again");
                     self.lease = None;
                     backoff.pause().await;
@@ -155,6 +158,7 @@ impl Keeper {
                     self.kept = 0;
                     return Ok(());
                 }
+                sometimes!("a registration is gone although its lease lives");
                 warn!(node = %self.id, "the registration was gone or changed: writing it again");
                 lease
             }

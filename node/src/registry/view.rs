@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
 use holdfast_core::placement::Layout;
+use holdfast_core::sometimes;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -120,6 +121,7 @@ impl Model {
             Change::Put(entry) => self.on_entry(entry),
             Change::Delete { key, revision } => match self.keys.parse(key) {
                 Some(Fact::Node(id)) => {
+                    sometimes!("a node's registration goes from the registry");
                     self.nodes.remove(&id);
                 }
                 Some(Fact::Layout) => self.on_layout_gone(*revision),
@@ -132,6 +134,10 @@ impl Model {
     /// The registry does not answer any more.
     pub(super) fn on_disconnect(&mut self, now: Instant) {
         if self.connected {
+            sometimes!(
+                self.held_until.is_some(),
+                "the registry is lost again before nodes had time to come back to it"
+            );
             self.held = self.nodes_at(now);
             self.held_until = None;
             self.connected = false;
@@ -142,6 +148,8 @@ impl Model {
     pub(super) fn view(&mut self, now: Instant) -> RegistryView {
         let nodes = self.nodes_at(now);
         if self.held_until.is_some_and(|until| until <= now) {
+            let gone = self.held.keys().any(|id| !self.nodes.contains_key(id));
+            sometimes!(gone, "a node did not come back to the registry after an outage");
             self.held_until = None;
             self.held.clear();
         }
@@ -221,6 +229,7 @@ impl Model {
 
     fn refuse_layout(&mut self, revision: Revision, why: &str) {
         if self.layout_refused != Some(revision) {
+            sometimes!("the registry's layout is gone, or none that can follow the one before");
             self.layout_refused = Some(revision);
             let in_force = self.layout.as_ref().map(|(layout, _)| layout.version);
             error!(key = self.keys.layout(), why, in_force, "the layout in the registry is not taken");

@@ -22,6 +22,7 @@ mod replay;
 mod scan;
 mod shared;
 mod wal;
+mod witnessed;
 mod writer;
 
 use std::sync::Arc;
@@ -168,7 +169,9 @@ impl Store {
     pub fn read(&self, name: &ObjectName, with_body: bool) -> Result<Option<(Ballot, Record)>, StoreError> {
         self.shared.check()?;
         let key = format::storage_key(name);
-        self.shared.record(&key, with_body)
+        let holds = self.shared.record(&key, with_body)?;
+        witnessed::told(&self.shared, name, holds.as_ref().map(|(ballot, _)| *ballot));
+        Ok(holds)
     }
 
     /// The heads of a bucket in key order, from `start`, those with `prefix`: at most `limit` (and never more than

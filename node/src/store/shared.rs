@@ -9,9 +9,12 @@ use std::time::Duration;
 use holdfast_core::ids::Partition;
 use holdfast_core::record::Record;
 use holdfast_core::register::Digest;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
+
+use crate::env::witness::Witness;
 
 use super::base::Snapshot;
 use super::error::StoreError;
@@ -74,12 +77,14 @@ pub(super) struct Shared {
     phase_changed: Condvar,
     /// Held while redb's file is written, and perhaps opened again.
     pub(super) base_writing: Mutex<()>,
+    /// Is told what has become durable.
+    pub(super) witness: Arc<dyn Witness>,
     /// Claims the data folder.
     claim: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Shared {
-    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>) -> Self {
+    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>, witness: Arc<dyn Witness>) -> Self {
         Self {
             published: RwLock::new(published),
             counters: Counters::default(),
@@ -90,6 +95,7 @@ impl Shared {
             phase: Mutex::new(CheckpointPhase::Idle),
             phase_changed: Condvar::new(),
             base_writing: Mutex::new(()),
+            witness,
             claim: Mutex::new(Some(claim)),
         }
     }
@@ -151,6 +157,7 @@ impl Shared {
     /// Counts an integrity error.
     pub(super) fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Integrity(what)) = &result {
+            sometimes!("stored bytes are found to be damaged");
             count(&self.counters.integrity_errors, 1);
             tracing::error!(what, "stored bytes are damaged");
         }
@@ -170,6 +177,7 @@ impl Shared {
         if self.failure.set(why.to_owned()).is_ok() {
             self.failed.cancel();
             if !self.closed.load(Ordering::Acquire) {
+                sometimes!("the store fails for good");
                 tracing::error!(why, "the store has failed: the node must stop");
             }
         }

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use holdfast_core::sometimes;
+
 use crate::env::{Disk, DiskFile, Env};
 
 use super::error::is_disk_full;
@@ -127,13 +129,17 @@ impl Wal {
         frame::seal(frame, &self.segment, self.end, self.sequence);
         if let Err(error) = self.file.write_at(self.end, frame) {
             if is_disk_full(&error) {
+                sometimes!("a frame of the log finds no room");
                 self.tail_dirty = true;
                 return Err(WalError::Full);
             }
+            sometimes!("a frame of the log cannot be written");
             return Err(failed("writing the log failed", &error));
         }
         if self.fsync {
-            self.file.sync_data().map_err(|error| failed("syncing the log failed", &error))?;
+            let synced = self.file.sync_data();
+            sometimes!(synced.is_err(), "a frame of the log cannot be synced");
+            synced.map_err(|error| failed("syncing the log failed", &error))?;
         }
         self.end += frame.len() as u64;
         self.sequence += 1;
@@ -173,6 +179,7 @@ impl Wal {
 
     fn cut_tail(&mut self) -> Result<(), WalError> {
         if self.tail_dirty {
+            sometimes!("what a full disk left of a frame is cut off the log");
             self.file.set_len(self.end).map_err(|error| failed("cutting the log's tail failed", &error))?;
             self.filled = self.end;
             self.tail_dirty = false;

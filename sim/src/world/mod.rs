@@ -25,6 +25,7 @@ use crate::history::History;
 use crate::hooks;
 use crate::host::HostId;
 use crate::net::{Fabric, LinkOptions, SimNet, Wire};
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry;
 use crate::trace::Trace;
@@ -114,6 +115,7 @@ pub struct World {
     registry_host: HostId,
     registry: Arc<Mutex<registry::State>>,
     registry_up: bool,
+    oracles: Oracles,
     /// Whether a node's process that ends by itself is started again.
     supervised: bool,
     /// Those to come.
@@ -159,6 +161,7 @@ impl World {
             clients: BTreeMap::new(),
             registry_host,
             registry_up: false,
+            oracles: Oracles::new(),
             supervised: false,
             restarts: Vec::new(),
             random: Random::new(seed, "world"),
@@ -189,6 +192,7 @@ impl World {
             trace: self.trace.clone(),
             end: Arc::new(Mutex::new(ProcessEnd::default())),
             fabric: self.fabric.clone(),
+            oracles: self.oracles.clone(),
             random,
             name: name.clone(),
         };
@@ -467,10 +471,18 @@ impl World {
         })
     }
 
-    /// Checks what clients saw, and that no process ended by itself. The end of every scenario.
+    /// What a node did that must not be.
+    pub fn oracle_violation(&self) -> Option<crate::oracles::Violation> {
+        self.oracles.violation()
+    }
+
+    /// Checks what clients saw, what nodes did, and that no process ended by itself. The end of every scenario.
     pub fn finish(self) {
         if let Some(ended) = self.ended_by_itself() {
             panic!("{ended}");
+        }
+        if let Some(violation) = self.oracle_violation() {
+            panic!("{violation}");
         }
         let ops = self.history.ops();
         if let Err(violation) = checks::check(&ops) {
