@@ -71,7 +71,7 @@ pub use client::{Client, ClientOptions};
 #[cfg(feature = "tcp")]
 pub use connect::Tcp;
 pub use connect::{BoxIo, Connect, Io, NodeChannel};
-pub use delete::DeleteOptions;
+pub use delete::{DeleteOptions, Deleted};
 pub use error::Error;
 #[cfg(feature = "etcd")]
 pub use etcd::{EtcdOptions, endpoints_from_etcd};

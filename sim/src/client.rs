@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{
-    Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Error, GetOptions, ListOptions,
-    OpId, Outcome, PutOptions, Version,
+    Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Deleted, Error, GetOptions,
+    ListOptions, OpId, Outcome, PutOptions, Version,
 };
 use parking_lot::Mutex;
 
 use crate::ambient::{SimAmbient, WallClock};
-use crate::history::{Action, History, OpNumber, Seen};
+use crate::history::{Action, Held, History, OpNumber, Seen};
 use crate::hooks;
 use crate::host::HostId;
 use crate::net::SimNet;
@@ -19,6 +19,8 @@ use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
 
+/// The metadata that names the put an object was written by, so that heads and listings tell it too.
+const TEXT: &str = "text";
 /// The bucket of all simulated objects.
 pub const BUCKET: &str = "sim";
 
@@ -67,6 +69,11 @@ impl SimClient {
     /// The real client, for what is not written down.
     pub fn raw(&self) -> &Client {
         &self.client
+    }
+
+    /// The network as this client's machine sees it.
+    pub fn net(&self) -> Arc<dyn node::env::Net> {
+        Arc::new(self.net.clone())
     }
 
     /// A stream of choices for a part of this client's work.
@@ -164,7 +171,8 @@ impl SimClient {
     ) -> Result<Version, Error> {
         let mut body = format!("{text}|").into_bytes();
         body.resize(body.len() + filler, b'.');
-        let options = PutOptions { condition, op_id, ..PutOptions::default() };
+        let metadata = BTreeMap::from([(TEXT.to_owned(), text.to_owned())]);
+        let options = PutOptions { condition, op_id, metadata, ..PutOptions::default() };
         Ok(self.client.put(BUCKET, key, body, options).await?.version)
     }
 
@@ -197,11 +205,14 @@ impl SimClient {
         let options = DeleteOptions { condition, ..DeleteOptions::default() };
         let result = self.client.delete(BUCKET, key, options).await;
         let seen = match &result {
-            Ok(deleted) => Seen::Deleted(*deleted),
+            Ok(Deleted { found: true, version }) => {
+                Seen::Deleted(version.expect("a node tells the version of the tombstone that it wrote"))
+            }
+            Ok(Deleted { found: false, version }) => Seen::NothingToDelete(*version),
             Err(error) => self.refused(error),
         };
         self.history.end(op, seen);
-        result
+        result.map(|deleted| deleted.found)
     }
 
     /// Reads: the version and the text in front of the body.
@@ -220,7 +231,7 @@ impl SimClient {
                 Ok(Some((object.info.version, text)))
             }
             Err(error) if error.is_not_found() => {
-                self.history.end(op, Seen::Absent);
+                self.history.end(op, Seen::Absent(error.version()));
                 Ok(None)
             }
             Err(error) => {
@@ -236,11 +247,12 @@ impl SimClient {
         let op = self.history.begin(&self.name, key, Action::Read);
         match self.client.head(BUCKET, key).await {
             Ok(head) => {
-                self.history.end(op, Seen::Found(head.info.version, None));
+                let text = head.info.metadata.get(TEXT).cloned();
+                self.history.end(op, Seen::Found(head.info.version, text));
                 Ok(Some(head.info.version))
             }
             Err(error) if error.is_not_found() => {
-                self.history.end(op, Seen::Absent);
+                self.history.end(op, Seen::Absent(error.version()));
                 Ok(None)
             }
             Err(error) => {
@@ -256,17 +268,20 @@ impl SimClient {
         let began = hooks::now();
         let options = ListOptions { prefix: prefix.to_owned(), page_size: 5, ..ListOptions::default() };
         let mut lister = self.client.list(BUCKET, options)?;
-        let mut found = BTreeMap::new();
+        let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
         let mut last = String::new();
         while let Some(page) = lister.next_page().await.inspect_err(|error| self.note(error))? {
             for object in page.objects {
                 assert!(object.key > last, "a listing is not in order: {} after {last}", object.key);
                 last.clone_from(&object.key);
+                texts.insert(object.key.clone(), object.metadata.get(TEXT).cloned());
                 found.insert(object.key, object.version);
             }
         }
         for key in keys.iter().filter(|key| key.starts_with(prefix)) {
-            let seen = found.get(key).map_or(Seen::Absent, |version| Seen::Found(*version, None));
+            let seen = found
+                .get(key)
+                .map_or(Seen::Unlisted, |version| Seen::Found(*version, texts.remove(key).flatten()));
             self.history.add_read(&self.name, key, began, seen);
         }
         let stranger = found.keys().find(|key| !keys.contains(key));
@@ -287,7 +302,8 @@ impl SimClient {
     /// What a mutation's refusal means for the history.
     fn refused(&self, error: &Error) -> Seen {
         match error.code() {
-            Code::ConditionFailed(version) => Seen::ConditionFailed(*version),
+            Code::ConditionFailed(Some(version)) => Seen::ConditionFailed(Held::Object(*version)),
+            Code::ConditionFailed(None) => Seen::ConditionFailed(Held::Absent(error.version())),
             Code::OutcomeUnknown => {
                 self.note(error);
                 Seen::Unknown

@@ -14,6 +14,7 @@ use crate::ambient::{SimAmbient, WallClock};
 use crate::disk::SimDisk;
 use crate::host::HostId;
 use crate::net::{Fabric, SimNet};
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
@@ -36,6 +37,7 @@ pub(crate) struct NodePlace {
     pub(crate) trace: Trace,
     pub(crate) end: Arc<Mutex<ProcessEnd>>,
     pub(crate) fabric: Arc<Fabric>,
+    pub(crate) oracles: Oracles,
 }
 
 /// How the node's process ends.
@@ -90,6 +92,7 @@ impl NodePlace {
             disk: self.disk.attach(),
             ambient: Arc::new(SimAmbient::new(random, self.clock.clone())),
             blocking: Blocking::InPlace,
+            witness: self.oracles.for_node(&self.name),
         };
         let registry = SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT));
         let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;

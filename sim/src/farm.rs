@@ -205,7 +205,7 @@ fn reap(child: libc::pid_t) -> io::Result<()> {
     if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
         let failure = if signal == libc::SIGALRM {
-            Failure::new("hang", format!("the run did not end within {RUN_SECONDS_MAX} real seconds"))
+            Failure::new("hang", format!("it did not end within {RUN_SECONDS_MAX} real seconds"))
         } else {
             Failure::new("crash", format!("the run was ended by signal {signal}"))
         };
@@ -226,6 +226,8 @@ impl Outcome {
             settled: 0,
             fired: crate::fired::fired().into_iter().map(|(kind, times)| (kind.to_owned(), times)).collect(),
             recovery_ms: 0,
+            record: None,
+            reached: Vec::new(),
         }
     }
 }

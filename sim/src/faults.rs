@@ -3,6 +3,7 @@
 //! A fault begins, lasts and ends. What it does in between is a list of [`Step`]s, worked out beforehand from the fault
 //! alone, so that taking one fault out of a plan leaves the others as they were.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -387,6 +388,59 @@ fn flap(
         now += 2 * half;
     }
     steps
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut { a, b } => write!(f, "{a} and {b} do not reach each other"),
+            Self::CutOneWay { from, to } => write!(f, "what {from} sends to {to} is lost"),
+            Self::Isolate { node } => write!(f, "{node} reaches nobody"),
+            Self::CutFromPeers { node } => write!(f, "{node} reaches no other node"),
+            Self::CutClient { client, node } => write!(f, "{client} and {node} do not reach each other"),
+            Self::CutRegistry { node } => write!(f, "{node} does not reach the registry"),
+            Self::Split { left } => {
+                write!(f, "{} and the other nodes do not reach each other", left.join(", "))
+            }
+            Self::Swizzle { node } => write!(f, "links of {node} are cut one by one"),
+            Self::Flap { a, b, every_ms } => {
+                write!(f, "the link of {a} and {b} comes and goes every {every_ms} ms")
+            }
+            Self::SlowLink { a, b, ms } => write!(f, "packets between {a} and {b} take {ms} ms longer"),
+            Self::Loss { of_thousand } => write!(f, "{of_thousand} of 1000 packets are lost"),
+            Self::NarrowLink { a, b, bytes_per_ms } => {
+                write!(f, "the link of {a} and {b} carries {bytes_per_ms} bytes in a millisecond")
+            }
+            Self::Kill { node } => write!(f, "{node} is killed"),
+            Self::KillAll => write!(f, "all nodes are killed"),
+            Self::CrashLoop { node, every_ms } => write!(f, "{node} is killed every {every_ms} ms"),
+            Self::Stop { node } => write!(f, "{node} is asked to stop"),
+            Self::RollingRestart => write!(f, "all nodes are restarted, one after the other"),
+            Self::Freeze { node } => write!(f, "{node} stands still"),
+            Self::Stutter { node, on_ms, off_ms } => {
+                write!(f, "{node} runs for {on_ms} ms, stands still for {off_ms} ms, and so on")
+            }
+            Self::ClientVanishes { client } => write!(f, "{client} vanishes, another takes its place"),
+            Self::PowerLoss { node } => write!(f, "{node} loses its power"),
+            Self::PowerLossAll => write!(f, "all nodes lose their power"),
+            Self::TornPower { node, changes } => {
+                write!(f, "{node} loses its power at change {changes} of its disk")
+            }
+            Self::DiskFull { node } => write!(f, "the disk of {node} is full"),
+            Self::SyncFails { node } => write!(f, "a sync of the log of {node} fails"),
+            Self::ClockForward { node, ms } => write!(f, "the wall clock of {node} is set {ms} ms forward"),
+            Self::ClockBack { node, ms } => write!(f, "the wall clock of {node} is set {ms} ms back"),
+            Self::ClockDrift { node, ms_per_s } => {
+                write!(f, "the wall clock of {node} gains {ms_per_s} ms in a second")
+            }
+            Self::RegistryDown => write!(f, "the registry's process is gone"),
+            Self::RegistryDark => write!(f, "the registry's machine has no power"),
+            Self::Registry { fault } => write!(f, "the registry misbehaves: {fault}"),
+            Self::Burst { client } => write!(f, "{client} asks for many things at once"),
+            Self::ListingStorm { client } => write!(f, "{client} lists many times at once"),
+            Self::LargeBodies { client } => write!(f, "{client} sends large bodies"),
+        }
+    }
 }
 
 impl Step {

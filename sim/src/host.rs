@@ -18,7 +18,7 @@ use crate::net::Fabric;
 
 /// A machine of the world, by its place in the list of all: they never change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct HostId(pub(crate) usize);
+pub(crate) struct HostId(pub(crate) usize);
 
 type Slot = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 

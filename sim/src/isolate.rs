@@ -21,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::hooks;
+use crate::reach;
 use crate::trace::{Detail, Trace};
 
 /// Set in a child: the name of the test whose body it runs.
@@ -221,6 +222,7 @@ fn child(seed: u64, body: fn(u64, Trace)) {
         // Warnings of libraries too.
         let logs = trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug");
         body(seed, trace.clone());
+        reach::note_if_asked(seed);
         drop(logs);
         trace.digest()
     };

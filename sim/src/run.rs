@@ -15,8 +15,10 @@ use crate::checks;
 use crate::client::BUCKET;
 use crate::faults::Step;
 use crate::hooks;
+use crate::picture::picture;
 use crate::plan::Plan;
 use crate::random::Random;
+use crate::report::RunRecord;
 use crate::trace::Trace;
 use crate::workload::{Program, keys};
 use crate::world::{Job, World};
@@ -29,7 +31,7 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 const PROGRAM_WITHIN: Duration = Duration::from_secs(120);
 
 /// What came of a run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// `None`: it passed.
     pub failure: Option<Failure>,
@@ -49,6 +51,11 @@ pub struct Outcome {
     pub fired: BTreeMap<String, u64>,
     /// Milliseconds that the slowest client needed after the core was healed.
     pub recovery_ms: u64,
+    /// Points of the product's code that were reached.
+    #[serde(default)]
+    pub reached: Vec<String>,
+    /// What a page shows, where lines were kept.
+    pub record: Option<Box<RunRecord>>,
 }
 
 /// Why a run failed.
@@ -71,17 +78,35 @@ impl Failure {
     }
 }
 
+/// When the parts of a run began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RunTimes {
+    pub(crate) safety: Duration,
+    pub(crate) liveness: Duration,
+}
+
 /// Runs a plan in this process, on this thread: both must be fresh.
+///
+/// With lines kept in the trace, the outcome has the record for the page.
 pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
     hooks::enter(plan.seed);
     let mut run = Run::new(plan, trace);
-    let failure = run.all().err();
+    if trace.keeps_lines() {
+        run.world.fabric().keep_messages();
+    }
+    // What a node did that must not be explains whatever came of it.
+    let result = run.all();
+    let failure = run.oracles().or(result.err());
+    let record =
+        trace.keeps_lines().then(|| Box::new(picture(plan, &run.world, trace, run.times, failure.as_ref())));
     let history = run.world.history();
     let (ops, settled) = (history.ops().len(), history.settled());
     trace.event("finished", [ops, settled], &hooks::draws().to_le_bytes());
     let (hash, events) = trace.digest();
     let outcome = Outcome {
         failure,
+        record,
+        reached: crate::reach::reached().into_iter().collect(),
         hash: hash.to_hex().to_string(),
         events,
         sim_ms: u64::try_from(run.world.now().as_millis()).unwrap_or(u64::MAX),
@@ -101,13 +126,22 @@ struct Run<'p> {
     programs: Vec<Program>,
     jobs: Vec<(String, Job<()>)>,
     recovery: Duration,
+    times: RunTimes,
 }
 
 impl<'p> Run<'p> {
     fn new(plan: &'p Plan, trace: &Trace) -> Self {
         let world = World::new(plan.seed, &plan.world_options(), trace.clone());
         let random = Random::new(plan.seed, "run");
-        Self { plan, world, random, programs: Vec::new(), jobs: Vec::new(), recovery: Duration::ZERO }
+        Self {
+            plan,
+            world,
+            random,
+            programs: Vec::new(),
+            jobs: Vec::new(),
+            recovery: Duration::ZERO,
+            times: RunTimes { safety: Duration::MAX, liveness: Duration::MAX },
+        }
     }
 
     fn all(&mut self) -> Result<(), Failure> {
@@ -131,6 +165,7 @@ impl<'p> Run<'p> {
         let (nodes, clients) = (self.plan.node_names(), self.plan.client_names());
         let ms = Duration::from_millis;
         let begin = self.world.now();
+        self.times.safety = begin;
         let start = self.world.instant();
         for (number, client) in clients.iter().enumerate() {
             let ops = self.plan.ops.iter().filter(|op| op.client == number).cloned();
@@ -175,6 +210,7 @@ impl<'p> Run<'p> {
 
     /// Just enough is healed, the rest is broken for good.
     fn liveness(&mut self) -> Result<(), Failure> {
+        self.times.liveness = self.world.now();
         let core = self.core();
         let rest: Vec<String> = self.world.nodes().into_iter().filter(|node| !core.contains(node)).collect();
         self.world.note(&format!("only {core:?} are healed"));
@@ -274,12 +310,20 @@ impl<'p> Run<'p> {
         told.map_err(|why| Failure::new("liveness", format!("a read on the healed cluster fails: {why}")))
     }
 
+    fn oracles(&self) -> Option<Failure> {
+        let violation = self.world.oracle_violation()?;
+        Some(Failure::new(&format!("oracle: {}", violation.oracle), violation.to_string()))
+    }
+
     fn check(&mut self) -> Result<(), Failure> {
         if let Some(ended) = self.world.ended_by_itself() {
             return Err(Failure::new("ended by itself", ended));
         }
         let ops = self.world.history().ops();
-        checks::check(&ops).map_err(|violation| Failure::new("not linearizable", violation.to_string()))
+        checks::check(&ops).map_err(|violation| Failure {
+            guilty: violation.guilty.clone(),
+            ..Failure::new("not linearizable", violation.to_string())
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::reach::Reach;
 use crate::run::Outcome;
 
 /// What all runs add up to.
@@ -23,6 +24,8 @@ pub struct Sum {
     pub recovery_ms: u64,
     /// For each kind of fault: in how many runs it had an effect, and how often in all.
     pub fired: BTreeMap<String, (u64, u64)>,
+    /// Points of the product's code, and the runs that reached them.
+    pub reach: Reach,
     /// Seeds that failed: how, and a sentence.
     pub failures: BTreeMap<u64, (String, String)>,
     /// Seeds whose two runs gave different traces.
@@ -44,6 +47,7 @@ impl Sum {
             let fired = self.fired.entry(kind).or_default();
             *fired = (fired.0 + 1, fired.1 + times);
         }
+        self.reach.note(seed, outcome.reached);
         if let Some(failure) = outcome.failure {
             self.failures.insert(seed, (failure.kind, failure.sentence));
         }

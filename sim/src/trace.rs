@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
@@ -32,6 +33,21 @@ pub enum Detail {
     Print,
 }
 
+/// Something that happened, in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub text: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>10.3} {}", self.at.as_secs_f64() * 1e3, self.text)
+    }
+}
+
 /// The trace of one run. Clones are the same trace.
 #[derive(Clone, Default)]
 pub struct Trace(Arc<Mutex<State>>);
@@ -41,7 +57,7 @@ struct State {
     hasher: blake3::Hasher,
     gathered: Vec<u8>,
     events: u64,
-    lines: VecDeque<String>,
+    lines: VecDeque<Line>,
     detail: Detail,
 }
 
@@ -70,7 +86,7 @@ impl Trace {
         if state.detail == Detail::Hash {
             return;
         }
-        let line = format!("{:>10.3} {line}", hooks::now().as_secs_f64() * 1e3);
+        let line = Line { at: hooks::now(), text: line.to_string() };
         if state.detail == Detail::Print {
             eprintln!("{line}");
         }
@@ -105,7 +121,12 @@ impl Trace {
     /// The last lines, oldest first.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         let state = self.0.lock();
-        state.lines.iter().skip(state.lines.len().saturating_sub(count)).cloned().collect()
+        state.lines.iter().skip(state.lines.len().saturating_sub(count)).map(Line::to_string).collect()
+    }
+
+    /// The lines that are kept, oldest first.
+    pub fn lines(&self) -> Vec<Line> {
+        self.0.lock().lines.iter().cloned().collect()
     }
 
     /// Takes in this thread's log lines, until the guard is dropped. `filter`: as in `RUST_LOG`.

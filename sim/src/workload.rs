@@ -107,14 +107,13 @@ pub(crate) fn random_ops(plan: &Plan, random: &Random) -> Vec<PlannedOp> {
     let mut ops = Vec::new();
     for client in 0..plan.clients {
         let mut random = random.fork(&format!("client {client}"));
-        // Swarm: some clients hardly pause, some mostly wait.
-        let think_ms = random.pick(&[4, 20, 120, 120]);
+        // Swarm: some clients are busy, some mostly wait; and all of them come in bursts.
+        let pause_ms = random.pick(&[8, 30, 30, 100]);
         let mut at_ms = random.below(50);
-        while at_ms < plan.time_ms && ops.len() < 300 {
+        while at_ms < plan.time_ms {
             ops.push(random_op(client, at_ms, plan.keys, &mut random));
-            at_ms += u64::try_from(random.log_ms(1, think_ms).as_millis()).expect("short");
-            // Operations take time too: without it the list would be over before the faults are.
-            at_ms += random.below(12);
+            // Each order of magnitude as likely as the next: the mean is about half of what is named.
+            at_ms += u64::try_from(random.log_ms(1, 4 * pause_ms).as_millis()).expect("short");
         }
     }
     ops.sort_by_key(|op| op.at_ms);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_core::error::{Code, Error, Invalid};
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -131,7 +132,9 @@ impl Inner {
                 return v1::ForwardReply { result: Some(error) };
             }
         };
+        sometimes!(hops > 1, "a request is passed on a second time");
         if self.leaving.load(Ordering::Relaxed) {
+            sometimes!("a request is passed on to a node that is stopping");
             let error = Error::new(Code::Unavailable, "this node is stopping");
             return forward::reply(&name, false, Err(error));
         }

@@ -4,6 +4,7 @@
 //! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in [`real`].
 
 pub mod real;
+pub mod witness;
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ pub use holdfast::tasks;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
+
+use witness::Witness;
 
 /// A connection, either end.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -109,4 +112,6 @@ pub struct Env {
     pub ambient: Arc<dyn Ambient>,
     /// Where blocking work runs.
     pub blocking: Blocking,
+    /// Who is told what the node does that binds it.
+    pub witness: Arc<dyn Witness>,
 }

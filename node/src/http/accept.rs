@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use holdfast_core::sometimes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -88,6 +89,7 @@ pub async fn serve_connections<S>(
     drop(listener);
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
+        sometimes!("a node stops while requests are under way, and cuts them off");
         tracing::warn!(connections = connections.len(), "requests were still in flight and are cut off");
         cut.cancel();
         connections.wait().await;
@@ -142,6 +144,7 @@ where
                 silent = false;
             }
             () = stop.cancelled(), if !stopping => {
+                sometimes!("a node stops while a client is connected");
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

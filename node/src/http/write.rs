@@ -72,10 +72,13 @@ pub(super) async fn delete<O: Operations>(
 ) -> Result<Response<Body>, Error> {
     let condition = mutation_condition(&parts.headers)?;
     let op = op_id(&parts.headers)?;
-    if writer.delete(name, op, condition, op.is_some(), Instant::now() + DEADLINE_DEFAULT).await? {
+    let deadline = Instant::now() + DEADLINE_DEFAULT;
+    let deleted = writer.delete(name, op, condition, op.is_some(), deadline).await?;
+    if deleted.found {
         Ok(reply::empty(StatusCode::NO_CONTENT))
     } else {
-        Err(Error::new(Code::NotFound, "there is no such object: nothing was deleted"))
+        let error = Error::new(Code::NotFound, "there is no such object: nothing was deleted");
+        Err(error.with_tombstone(deleted.version))
     }
 }
 

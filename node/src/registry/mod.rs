@@ -28,7 +28,7 @@ use std::time::Duration;
 use holdfast_core::error::Invalid;
 use holdfast_core::ids::NodeId;
 use holdfast_core::placement::Layout;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use keys::Keys;
@@ -54,6 +54,8 @@ struct Inner {
     views: watch::Receiver<Arc<RegistryView>>,
     /// Shared with the registrations.
     layout_known: Arc<AtomicBool>,
+    /// The registry did not answer a registration: its watch may hang too.
+    doubts: Arc<Notify>,
     follower: JoinHandle<()>,
 }
 
@@ -73,16 +75,18 @@ impl Registry {
     ) -> Result<Self, Invalid> {
         let keys = Keys::new(cluster)?;
         let (sender, views) = watch::channel(Arc::new(RegistryView::default()));
+        let doubts = Arc::new(Notify::new());
         let follower = follow::Follower {
             store: store.clone(),
             timing,
+            doubts: doubts.clone(),
             prefix: keys.prefix().to_string(),
             model: view::Model::new(keys.clone(), timing.lease_ttl),
             views: sender,
         };
         let follower = crate::env::tasks::spawn(follower.run());
         let layout_known = Arc::new(AtomicBool::new(false));
-        Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, layout_known, follower }) })
+        Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, layout_known, doubts, follower }) })
     }
 
     /// This node knows a layout. From here on it registers only where there is one: a registry that was emptied gets
@@ -100,8 +104,16 @@ impl Registry {
     /// Registers a node and keeps it registered, through lost leases and outages, until the answer is dropped or
     /// deregistered. Returns at once. Errors when the entry breaks a limit.
     pub fn register(&self, id: NodeId, entry: &NodeEntry) -> Result<Registration, Invalid> {
-        let Inner { store, keys, timing, layout_known, .. } = &*self.inner;
-        let keeper = Keeper::new(store.clone(), *timing, id, keys, entry.encode()?, layout_known.clone());
+        let Inner { store, keys, timing, layout_known, doubts, .. } = &*self.inner;
+        let keeper = Keeper::new(
+            store.clone(),
+            *timing,
+            id,
+            keys,
+            entry.encode()?,
+            layout_known.clone(),
+            doubts.clone(),
+        );
         Ok(Registration::start(keeper))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
 use holdfast_core::placement::Layout;
+use holdfast_core::sometimes;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -59,6 +60,8 @@ pub(super) struct Model {
     nodes: BTreeMap<NodeId, NodeEntry>,
     layout: Option<(Arc<Layout>, Revision)>,
     held_layout: HeldLayout,
+    /// `layout` as it was read: the next listing most likely has the same, which need not be decoded again.
+    layout_json: String,
     /// The revision of a layout that was complained of, so that it is complained of once.
     layout_refused: Option<Revision>,
     /// Who was there when the registry was lost.
@@ -77,6 +80,7 @@ impl Model {
             nodes: BTreeMap::new(),
             layout: None,
             held_layout: HeldLayout::Nothing,
+            layout_json: String::new(),
             layout_refused: None,
             held: BTreeMap::new(),
             held_until: None,
@@ -117,6 +121,7 @@ impl Model {
             Change::Put(entry) => self.on_entry(entry),
             Change::Delete { key, revision } => match self.keys.parse(key) {
                 Some(Fact::Node(id)) => {
+                    sometimes!("a node's registration goes from the registry");
                     self.nodes.remove(&id);
                 }
                 Some(Fact::Layout) => self.on_layout_gone(*revision),
@@ -129,6 +134,10 @@ impl Model {
     /// The registry does not answer any more.
     pub(super) fn on_disconnect(&mut self, now: Instant) {
         if self.connected {
+            sometimes!(
+                self.held_until.is_some(),
+                "the registry is lost again before nodes had time to come back to it"
+            );
             self.held = self.nodes_at(now);
             self.held_until = None;
             self.connected = false;
@@ -139,6 +148,8 @@ impl Model {
     pub(super) fn view(&mut self, now: Instant) -> RegistryView {
         let nodes = self.nodes_at(now);
         if self.held_until.is_some_and(|until| until <= now) {
+            let gone = self.held.keys().any(|id| !self.nodes.contains_key(id));
+            sometimes!(gone, "a node did not come back to the registry after an outage");
             self.held_until = None;
             self.held.clear();
         }
@@ -182,6 +193,14 @@ impl Model {
     }
 
     fn on_layout(&mut self, entry: &Entry) {
+        if let Some((known, revision)) = &mut self.layout
+            && self.layout_json == entry.value
+        {
+            *revision = entry.revision;
+            self.held_layout = HeldLayout::Layout(known.clone(), entry.revision);
+            self.layout_refused = None;
+            return;
+        }
         let decoded = decode_layout(&entry.value).map(Arc::new);
         self.held_layout = match &decoded {
             Ok(layout) => HeldLayout::Layout(layout.clone(), entry.revision),
@@ -194,6 +213,7 @@ impl Model {
         match checked {
             Ok(layout) => {
                 self.layout = Some((layout, entry.revision));
+                self.layout_json.clone_from(&entry.value);
                 self.layout_refused = None;
             }
             Err(invalid) => self.refuse_layout(entry.revision, &invalid.to_string()),
@@ -209,6 +229,7 @@ impl Model {
 
     fn refuse_layout(&mut self, revision: Revision, why: &str) {
         if self.layout_refused != Some(revision) {
+            sometimes!("the registry's layout is gone, or none that can follow the one before");
             self.layout_refused = Some(revision);
             let in_force = self.layout.as_ref().map(|(layout, _)| layout.version);
             error!(key = self.keys.layout(), why, in_force, "the layout in the registry is not taken");

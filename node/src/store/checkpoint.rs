@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use holdfast_core::sometimes;
+
 use crate::env::{Blocking, Disk, real};
 
 use super::base::{Base, CommitError};
@@ -78,6 +80,7 @@ impl Checkpointer {
         let phase = match self.base.commit(&job.frozen, job.wal_first) {
             Ok(()) => CheckpointPhase::Idle,
             Err(CommitError::Full) => {
+                sometimes!("a checkpoint finds no room");
                 count(&self.shared.counters.disk_full, 1);
                 tracing::warn!("the disk is full: a checkpoint waits for room");
                 self.base

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_core::sometimes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -131,6 +132,7 @@ impl Writer {
     }
 
     fn on_batch(&mut self, batch: Vec<Submission>, log_bytes: usize) {
+        sometimes!(batch.len() > 1, "several askers share one sync of the log");
         let room = self.wait_for_room();
         if let Err(error) = self.shared.check() {
             return batch.into_iter().for_each(|submission| submission.done.refuse(&error));
@@ -145,6 +147,7 @@ impl Writer {
             }
             // What needs no room, or less, still goes: each for itself.
             Err(StoreError::DiskFull) => {
+                sometimes!("a commit finds no room, so each of its operations is tried for itself");
                 for Submission { tasks, done, .. } in batch {
                     let each = tasks.iter().map(|task| {
                         let answers = self.commit([task], task.log_bytes(), room)?;
@@ -186,7 +189,11 @@ impl Writer {
             count(&shared.counters.commits, 1);
             count(&shared.counters.log_bytes, batch.frame().len() as u64);
         }
+        let has_facts = batch.has_facts();
         let answers = batch.publish();
+        if has_facts {
+            shared.pending.start();
+        }
         count(&shared.counters.operations, answers.len() as u64);
         Ok(answers)
     }
@@ -206,6 +213,7 @@ impl Writer {
     }
 
     fn on_tick(&mut self, now: Instant) {
+        sometimes!(self.no_room_to_rotate, "a new log segment that found no room is tried again");
         self.no_room_to_rotate = false;
         if self.shared.phase() == CheckpointPhase::Full {
             self.retry_checkpoint();
@@ -213,6 +221,10 @@ impl Writer {
         let log_bytes = self.active_log_bytes();
         match self.quiet {
             Some((before, since)) if before == log_bytes => {
+                sometimes!(
+                    now.saturating_duration_since(since) >= self.policy.quiet,
+                    "a store that is quiet is checkpointed"
+                );
                 self.checkpoint_if_due(now.saturating_duration_since(since));
             }
             _ => self.quiet = Some((log_bytes, now)),
@@ -239,6 +251,7 @@ impl Writer {
                 self.checkpoints.begin(&self.shared, job);
             }
             Err(WalError::Full) => {
+                sometimes!("there is no room for a new log segment");
                 count(&self.shared.counters.disk_full, 1);
                 self.no_room_to_rotate = true;
             }
@@ -250,6 +263,7 @@ impl Writer {
     fn retry_checkpoint(&mut self) {
         let frozen = self.shared.published.read().memtable.frozen.clone();
         if let (Some(frozen), Ok(())) = (frozen, self.shared.check()) {
+            sometimes!("a checkpoint that found no room is tried again");
             let job = Job { frozen, wal_first: self.wal.segment() };
             self.checkpoints.begin(&self.shared, job);
         }
@@ -267,6 +281,7 @@ impl Writer {
         if self.shared.wait_while(running) == CheckpointPhase::Idle
             && !self.shared.published.read().memtable.active.is_empty()
         {
+            sometimes!("a store that is closed writes its last checkpoint");
             self.begin_checkpoint();
             self.shared.wait_while(running);
         }

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use node::env::witness::Unwatched;
 use node::env::{Ambient, Blocking, BoxIo, Disk, DiskFile, Env, Listener, Net};
 use parking_lot::Mutex;
 
@@ -175,6 +176,7 @@ impl CrashDisk {
             disk: Arc::new(Life { disk: self.clone(), life }),
             ambient: Arc::new(Seeded(Mutex::new(Random(seed)))),
             blocking,
+            witness: Arc::new(Unwatched),
         }
     }
 }

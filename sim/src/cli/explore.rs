@@ -28,6 +28,9 @@ pub(super) struct Explore {
     /// Run every seed in two processes, and compare their traces.
     #[arg(long)]
     twice: bool,
+    /// Say which points of the product's code were reached, in how many runs.
+    #[arg(long)]
+    points: bool,
     /// Go on after the first failure.
     #[arg(long)]
     all: bool,
@@ -88,6 +91,9 @@ impl Explore {
         })?;
         let sum = sum.into_inner().expect("nothing panics while it holds this");
         println!("{sum}in {:.1} s", began.elapsed().as_secs_f64());
+        if self.points {
+            print!("{}", sum.reach);
+        }
         for seed in sum.failures.keys() {
             fs::create_dir_all(&self.keep)?;
             let path = self.keep.join(format!(

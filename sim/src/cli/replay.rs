@@ -8,6 +8,7 @@ use clap::Args;
 use super::{Done, explore, farm};
 use crate::farm::Job;
 use crate::plan::Plan;
+use crate::report;
 use crate::shrink::shrink;
 use crate::world::Mode;
 
@@ -16,12 +17,27 @@ use crate::world::Mode;
 pub(super) struct Replay {
     /// The plan file.
     plan: PathBuf,
+    /// Write a page of the run that any browser shows, without a network.
+    #[arg(long)]
+    html: Option<PathBuf>,
+    /// Write the record of the run as JSON.
+    #[arg(long)]
+    record: Option<PathBuf>,
 }
 
 impl Replay {
     pub(super) fn run(self) -> Done {
         let plan = Plan::read(&self.plan)?;
         let outcome = farm(Some(1))?.run_one(Job::Plan(Box::new(plan)), true)?;
+        if let Some(record) = &outcome.record {
+            if let Some(path) = &self.html {
+                fs::write(path, report::render(record))?;
+                println!("the page is {}", path.display());
+            }
+            if let Some(path) = &self.record {
+                fs::write(path, record.to_json())?;
+            }
+        }
         let Some(failure) = outcome.failure else {
             println!("passed: {} operations, trace {}", outcome.ops, outcome.hash);
             return Ok(true);

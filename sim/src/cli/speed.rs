@@ -14,7 +14,7 @@ use crate::world::{Mode, World, WorldOptions};
 #[derive(Args)]
 pub(super) struct Speed {
     /// Simulated seconds of each loaded world.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=240))]
     seconds: u64,
 }
 

@@ -122,6 +122,14 @@ impl SimDisk {
         self.0.lock().fail_sync_of = Some(part.to_owned());
     }
 
+    /// Takes back what would still fail: room, power, a sync to come.
+    pub fn heal(&self) {
+        let mut state = self.0.lock();
+        state.capacity = None;
+        state.power_off_in = None;
+        state.fail_sync_of = None;
+    }
+
     /// All files and their bytes, as a process sees them.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.0.lock();

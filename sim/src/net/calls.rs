@@ -51,7 +51,7 @@ impl<P> Whole<P> {
 
 /// What came of a call.
 enum Outcome {
-    Answered(Whole<http::response::Parts>),
+    Answered(Box<Whole<http::response::Parts>>),
     /// Nobody listens.
     Refused,
     /// The process ended.
@@ -183,7 +183,7 @@ impl CallChannel {
                 tokio::select! {
                     biased;
                     whole = answering => match whole {
-                        Ok(whole) => reply.end(Outcome::Answered(whole)),
+                        Ok(whole) => reply.end(Outcome::Answered(Box::new(whole))),
                         Err(_) => reply.end(Outcome::Lost),
                     },
                     Ok(()) = cancelled => reply.forget(),

@@ -134,10 +134,6 @@ impl Fabric {
         host
     }
 
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
     /// A machine's name.
     pub(crate) fn name(&self, host: HostId) -> Arc<str> {
         self.state.lock().machines[host.0].name.clone()

@@ -107,8 +107,8 @@ impl Link {
         let jitter = self.options.jitter.as_millis() as u64 + 1;
         let mut arrival =
             now + self.options.latency + self.slow + Duration::from_millis((draw >> 16) % jitter);
-        if self.bandwidth > 0 {
-            let takes = Duration::from_millis((bytes / self.bandwidth) as u64);
+        if let Some(takes) = bytes.checked_div(self.bandwidth) {
+            let takes = Duration::from_millis(takes as u64);
             fire("narrow-link", u64::from(self.busy_until > now));
             self.busy_until = self.busy_until.max(now) + takes;
             arrival = arrival.max(self.busy_until + self.options.latency);

@@ -21,7 +21,7 @@ use node::env::{BoxIo, Calls, Listener, Net};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
-pub(crate) use fabric::{Fabric, Message, current_host_name};
+pub(crate) use fabric::{Fabric, current_host_name};
 pub(crate) use link::Link;
 pub use link::LinkOptions;
 pub(crate) use wire::Wire;
@@ -32,7 +32,7 @@ use pipe::{PipeEnd, PipeListener};
 
 /// The network as one machine sees it.
 #[derive(Clone)]
-pub struct SimNet {
+pub(crate) struct SimNet {
     fabric: Arc<Fabric>,
     host: HostId,
 }

@@ -62,6 +62,7 @@ impl Serving {
     /// Everything is well again within this time, and no operation has failed.
     pub(crate) fn well_within(self, world: &mut World, time: Duration) {
         all_registered_within(world, time);
+        world.run_for(3 * S);
         let now = world.registry().lock().value(LAYOUT);
         assert_eq!(now.as_deref(), Some(self.layout.as_str()), "the layout is another one");
         self.stop.store(true, Ordering::Relaxed);

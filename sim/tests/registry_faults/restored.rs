@@ -48,7 +48,6 @@ fn works_at(world: &mut World, serving: Serving, version: u64) {
             assert_eq!(client.status_of(&node).await.unwrap().layout_version, version);
         }
     });
-    world.run_for(3 * S);
     serving.well_within(world, S);
 }
 

@@ -3,12 +3,13 @@
 //! A scenario is ordinary code outside the hosts: it gives clients jobs, lets time pass, breaks things and heals them.
 //! Everything runs on one tokio runtime whose clock is paused: when nothing can run, it jumps to whatever is next.
 
+mod harm;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use node::env::Net;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +25,7 @@ use crate::history::History;
 use crate::hooks;
 use crate::host::HostId;
 use crate::net::{Fabric, LinkOptions, SimNet, Wire};
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry;
 use crate::trace::Trace;
@@ -113,6 +115,7 @@ pub struct World {
     registry_host: HostId,
     registry: Arc<Mutex<registry::State>>,
     registry_up: bool,
+    oracles: Oracles,
     /// Whether a node's process that ends by itself is started again.
     supervised: bool,
     /// Those to come.
@@ -158,6 +161,7 @@ impl World {
             clients: BTreeMap::new(),
             registry_host,
             registry_up: false,
+            oracles: Oracles::new(),
             supervised: false,
             restarts: Vec::new(),
             random: Random::new(seed, "world"),
@@ -188,6 +192,7 @@ impl World {
             trace: self.trace.clone(),
             end: Arc::new(Mutex::new(ProcessEnd::default())),
             fabric: self.fabric.clone(),
+            oracles: self.oracles.clone(),
             random,
             name: name.clone(),
         };
@@ -197,6 +202,7 @@ impl World {
 
     fn start_node(&mut self, node: &str) {
         let place = self.place(node).clone();
+        place.end.lock().ended = None;
         let process = self.fabric.start_process(place.host);
         self.run_on(&process, place.run());
     }
@@ -457,22 +463,6 @@ impl World {
         Some(keys.iter().map(of_key).collect())
     }
 
-    /// Ends every fault of these nodes, of all links and of the registry. What else is broken stays so.
-    pub fn heal_nodes(&mut self, nodes: &[String]) {
-        self.fabric.heal_links();
-        for node in nodes {
-            let disk = self.disk(node);
-            disk.power_on();
-            disk.set_capacity(None);
-            self.clock(node).drift(0);
-            self.thaw(node);
-            self.restart(node);
-        }
-        self.supervised = true;
-        self.registry.lock().heal();
-        self.start_registry();
-    }
-
     /// Whether a node's process has ended without being asked, and why.
     pub fn ended_by_itself(&self) -> Option<String> {
         self.nodes.values().find_map(|place| match &place.end.lock().ended {
@@ -481,182 +471,24 @@ impl World {
         })
     }
 
-    /// Cuts both directions of the link between two hosts: packets are lost, connecting hangs.
-    pub fn cut(&mut self, a: &str, b: &str) {
-        self.trace.line(format_args!("fault: {a} and {b} are cut off from each other"));
-        self.cut_one_way(a, b);
-        self.cut_one_way(b, a);
+    /// What a node did that must not be.
+    pub fn oracle_violation(&self) -> Option<crate::oracles::Violation> {
+        self.oracles.violation()
     }
 
-    /// Heals the link between two hosts. As often as it was cut.
-    pub fn heal(&mut self, a: &str, b: &str) {
-        self.trace.line(format_args!("fault over: {a} and {b} reach each other again"));
-        self.heal_one_way(a, b);
-        self.heal_one_way(b, a);
-    }
-
-    /// Packets from one host to another are lost; those of the other direction are not.
-    pub fn cut_one_way(&mut self, from: &str, to: &str) {
-        self.with_link(from, to, |link| link.cut("cut"));
-    }
-
-    /// Ends that.
-    pub fn heal_one_way(&mut self, from: &str, to: &str) {
-        self.with_link(from, to, |link| link.mend("cut"));
-    }
-
-    pub(crate) fn with_link(&self, from: &str, to: &str, change: impl FnOnce(&mut crate::net::Link)) {
-        self.fabric.with_link(self.host(from), self.host(to), change);
-    }
-
-    /// Cuts a host off from all others, but for those in `except`.
-    pub fn isolate(&mut self, host: &str, except: &[&str]) {
-        for other in self.hosts() {
-            if other != host && !except.contains(&other.as_str()) {
-                self.cut(host, &other);
-            }
-        }
-    }
-
-    /// Heals all links of a host.
-    pub fn rejoin(&mut self, host: &str) {
-        for other in self.hosts() {
-            if other != host {
-                self.heal(host, &other);
-            }
-        }
-    }
-
-    /// Makes packets between two hosts take so much longer, both ways.
-    pub fn slow_down(&mut self, a: &str, b: &str, by: Duration) {
-        self.trace.line(format_args!("fault: packets between {a} and {b} take {by:?} longer"));
-        self.with_link(a, b, |link| link.slow_down(by));
-        self.with_link(b, a, |link| link.slow_down(by));
-    }
-
-    /// Of a thousand packets between any two hosts, so many are lost.
-    pub fn lose_everywhere(&mut self, of_thousand: u32) {
-        let hosts = self.hosts();
-        for a in &hosts {
-            for b in hosts.iter().filter(|b| *b != a) {
-                self.with_link(a, b, |link| link.lose(of_thousand));
-            }
-        }
-    }
-
-    /// Whether a node's process runs.
-    pub fn is_running(&self, node: &str) -> bool {
-        self.fabric.process(self.place(node).host).is_some()
-    }
-
-    /// `kill -9`: the process is gone at once, its peers see their connections end; what it wrote is in the page cache.
-    pub fn kill(&mut self, node: &str) {
-        if self.is_running(node) {
-            self.trace.line(format_args!("fault: {node} is killed"));
-            self.end_process(node);
-        }
-    }
-
-    /// Power loss: nobody is told, and of what was not synced any part survives.
-    pub fn power_loss(&mut self, node: &str) {
-        let place = self.place(node);
-        // Before the process: what it does while it is torn down must not reach the disk.
-        place.disk.power_loss();
-        self.fabric.end_process(place.host, true);
-    }
-
-    /// Starts a node's process again, after a kill, a power loss or a stop.
-    pub fn restart(&mut self, node: &str) {
-        if self.is_running(node) {
-            return;
-        }
-        self.trace.line(format_args!("fault over: {node} starts"));
-        self.place(node).disk.power_on();
-        self.start_node(node);
-    }
-
-    /// Stops a node's process where it is (SIGSTOP): its connections stay, nothing of it runs.
-    pub fn freeze(&mut self, node: &str) {
-        if let Some(process) = self.fabric.process(self.host(node)) {
-            self.trace.line(format_args!("fault: {node} is frozen"));
-            process.freeze();
-        }
-    }
-
-    /// Lets it go on. Gives how often something of it would have run meanwhile.
-    pub fn thaw(&mut self, node: &str) -> u64 {
-        if let Some(process) = self.fabric.process(self.host(node))
-            && process.is_frozen()
-        {
-            self.trace.line(format_args!("fault over: {node} goes on"));
-            return process.thaw();
-        }
-        0
-    }
-
-    /// A client's program is gone, in the middle of whatever it did; another takes its place.
-    pub fn replace_client(&mut self, client: &str) {
-        self.trace.line(format_args!("fault: {client} vanishes"));
-        self.fabric.end_process(self.host(client), false);
-        self.start_client(client);
-    }
-
-    /// Asks a node to stop, as SIGTERM does.
-    pub fn ask_to_stop(&mut self, node: &str) {
-        self.trace.line(format_args!("fault: {node} is asked to stop"));
-        let stop = self.place(node).end.lock().stop.clone();
-        stop.cancel();
-    }
-
-    /// Ends the registry's process. What it holds is on its disk.
-    pub fn stop_registry(&mut self) {
-        if self.registry_up {
-            self.trace.line(format_args!("fault: the registry stops"));
-            self.fabric.end_process(self.registry_host, false);
-            self.registry_up = false;
-        }
-    }
-
-    /// The registry's machine loses its power: nobody is told. What it holds is on its disk.
-    pub fn darken_registry(&mut self) {
-        if self.registry_up {
-            self.trace.line(format_args!("fault: the registry's machine loses power"));
-            self.fabric.end_process(self.registry_host, true);
-            self.registry_up = false;
-        }
-    }
-
-    /// Starts the registry's process again.
-    pub fn start_registry(&mut self) {
-        if !self.registry_up {
-            self.trace.line(format_args!("fault over: the registry starts"));
-            let net: Arc<dyn Net> = Arc::new(SimNet::new(self.fabric.clone(), self.registry_host));
-            let process = self.fabric.start_process(self.registry_host);
-            let state = self.registry.clone();
-            let spawn: registry::Spawner = Arc::new(|task| drop(holdfast::tasks::spawn(task)));
-            self.run_on(&process, async move {
-                let ended = registry::serve(net, spawn, state).await;
-                panic!("the registry ended: {ended:?}");
-            });
-            self.registry_up = true;
-        }
-    }
-
-    /// Ends every fault that lasts. From here on a node's process that ends by itself is started again.
-    pub fn heal_all(&mut self) {
-        self.heal_nodes(&self.nodes());
-        self.note("everything is healed");
-    }
-
-    /// Checks what clients saw, and that no process ended by itself. The end of every scenario.
+    /// Checks what clients saw, what nodes did, and that no process ended by itself. The end of every scenario.
     pub fn finish(self) {
         if let Some(ended) = self.ended_by_itself() {
             panic!("{ended}");
         }
-        if let Err(violation) = checks::check(&self.history.ops()) {
-            panic!("not linearizable: {violation}");
+        if let Some(violation) = self.oracle_violation() {
+            panic!("{violation}");
         }
-        let ops = self.history.ops().len();
+        let ops = self.history.ops();
+        if let Err(violation) = checks::check(&ops) {
+            panic!("not linearizable: {}", violation.report(&ops));
+        }
+        let ops = ops.len();
         self.trace.event("finished", [ops, 0], &hooks::draws().to_le_bytes());
     }
 
