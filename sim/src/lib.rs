@@ -31,3 +31,40 @@
 //! * [`disk`], [`ambient`], [`registry`]: the world of a node, as parameters.
 //! * [`oracles`]: whether what nodes do can be, checked across all of them.
 //! * [`reach`]: whether what can happen in the product's code has happened.
+//! * [`mutants`]: planted bugs, and whether all of this finds them.
+
+pub mod ambient;
+pub mod checks;
+pub mod cli;
+pub mod client;
+pub mod cluster_node;
+pub mod disk;
+pub mod farm;
+pub mod faults;
+pub mod fired;
+pub mod history;
+pub mod hooks;
+mod host;
+pub mod isolate;
+pub mod mutants;
+mod net;
+pub mod oracles;
+mod picture;
+pub mod plan;
+pub mod random;
+pub mod reach;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod shrink;
+pub mod sum;
+pub mod trace;
+pub mod workload;
+pub mod world;
+
+pub use client::SimClient;
+pub use history::History;
+pub use net::LinkOptions;
+pub use oracles::Oracles;
+pub use random::Random;
+pub use world::{Job, Mode, World, WorldOptions};
