@@ -42,7 +42,7 @@ impl Error {
     pub fn version(&self) -> Option<Version> {
         match self.code() {
             Code::ConditionFailed(Some(version)) => Some(*version),
-            _ => self.0.error.tombstone,
+            _ => self.0.error.tombstone.as_deref().copied(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! "May have happened" ([`Code::OutcomeUnknown`]) is never mixed with "did not happen" (all others).
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
@@ -108,8 +109,9 @@ pub struct Error {
     /// What is wrong and what to do, for people.
     pub message: Cow<'static, str>,
     /// Of [`Code::NotFound`] and of a condition that failed on an absent key: the version of the tombstone that the
-    /// answer is based on. `None`: nothing was ever written to the key. Always `None` with other codes.
-    pub tombstone: Option<Version>,
+    /// answer is based on. `None`: nothing was ever written to the key. Always `None` with other codes. Boxed: errors are
+    /// returned by value everywhere.
+    pub tombstone: Option<Box<Version>>,
 }
 
 impl Error {
@@ -130,7 +132,7 @@ impl Error {
 
     /// The same, based on this tombstone.
     pub fn with_tombstone(self, tombstone: Option<Version>) -> Self {
-        Self { tombstone, ..self }
+        Self { tombstone: tombstone.map(Box::new), ..self }
     }
 }
 

@@ -178,7 +178,8 @@ impl From<&Error> for v1::ErrorDetail {
             Code::StaleOpId(floor) => detail.op_id_floor = id_bytes(floor.to_bytes()),
             _ => {}
         }
-        detail.tombstone_version = error.tombstone.map(|version| version.to_text()).unwrap_or_default();
+        detail.tombstone_version =
+            error.tombstone.as_ref().map(|version| version.to_text()).unwrap_or_default();
         detail
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
         Code::TooLarge(limit) => json["limit"] = (*limit).into(),
         _ => {}
     }
-    if let Some(version) = error.tombstone {
+    if let Some(version) = &error.tombstone {
         json["tombstone_version"] = version.to_text().into();
     }
     let status = http_status(&error.code);

@@ -86,7 +86,7 @@ impl Search<'_> {
             }
             if state.content == Content::Never && self.first_mutation <= limit {
                 // A fence.
-                self.give(state, &mut next, |rank| Content::Absent(rank));
+                self.give(state, &mut next, Content::Absent);
             }
             open.extend(next.drain(..).filter(|state| seen.insert(*state)));
         }
@@ -142,11 +142,7 @@ impl Search<'_> {
         let effect = holds && (is_put || matches!(state.content, Content::Object(..)));
         let content = |rank| if is_put { Content::Object(rank, number) } else { Content::Absent(rank) };
         match op.seen {
-            Seen::Unknown | Seen::Pending => {
-                if effect {
-                    self.give(state, next, content);
-                }
-            }
+            Seen::Unknown | Seen::Pending if effect => self.give(state, next, content),
             Seen::Wrote(version) if is_put && effect => self.give_this(state, version, next, content),
             Seen::Deleted(version) if !is_put && effect => self.give_this(state, version, next, content),
             Seen::NothingToDelete(tombstone) if !is_put && holds => {
