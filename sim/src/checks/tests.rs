@@ -203,7 +203,7 @@ fn answers_fit_their_questions() {
         read(20, Seen::Wrote(version(1))),
     ];
     for op in nonsense {
-        assert_eq!(check(&[op.clone()]).unwrap_err().kind, Kind::Contradiction, "{op}");
+        assert_eq!(check(std::slice::from_ref(&op)).unwrap_err().kind, Kind::Contradiction, "{op}");
     }
 }
 
