@@ -266,7 +266,8 @@ impl SimClient {
     /// Lists everything with a prefix. `keys`: those under it that may exist; each counts as read by this listing.
     pub async fn list(&self, prefix: &str, keys: &[String]) -> Result<BTreeMap<String, Version>, Error> {
         let began = hooks::now();
-        let options = ListOptions { prefix: prefix.to_owned(), page_size: 5, ..ListOptions::default() };
+        // Small, so that a few keys take several pages.
+        let options = ListOptions { prefix: prefix.to_owned(), page_size: 2, ..ListOptions::default() };
         let mut lister = self.client.list(BUCKET, options)?;
         let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
         let mut last = String::new();
@@ -307,6 +308,9 @@ impl SimClient {
             Code::OutcomeUnknown => {
                 self.note(error);
                 Seen::Unknown
+            }
+            Code::NotFound => {
+                panic!("{} is told of a mutation that there is no such object: {error}", self.name)
             }
             _ => {
                 self.note(error);

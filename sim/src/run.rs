@@ -27,6 +27,9 @@ use crate::world::{Job, World};
 const LIVE_WITHIN: Duration = Duration::from_secs(5);
 /// Nor does a cluster that does not become whole.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
+/// Nor one whose nodes are not all registered again. A change that a watch kept to itself is seen when the registry is
+/// listed again, after 30 s.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(45);
 /// A client's operation that is not over by then hangs.
 const PROGRAM_WITHIN: Duration = Duration::from_secs(120);
 
@@ -226,7 +229,13 @@ impl<'p> Run<'p> {
                 }
             }
         }
-        self.succeed(&format!("although {} are healthy", core.join(" and ")))
+        let mut although = format!("although {} are healthy", core.join(" and "));
+        // Nodes serve without the registry: with the layout that they have kept, also after a start.
+        if self.random.one_in(3) {
+            self.world.darken_registry();
+            although += " (the registry is away)";
+        }
+        self.succeed(&although)
     }
 
     /// The smallest set of nodes, as the seed chooses, that holds a majority of the replicas of every key.
@@ -288,7 +297,35 @@ impl<'p> Run<'p> {
         if let Some((client, _)) = self.jobs.iter().find(|(_, job)| !job.is_done()) {
             return Err(Failure::new("hang", format!("an operation of {client} never ends")));
         }
-        self.whole("the healed cluster")
+        self.whole("the healed cluster")?;
+        self.registered()
+    }
+
+    /// Every node sees that every node is registered: leases that were lost are taken again, and nobody misses it.
+    fn registered(&mut self) -> Result<(), Failure> {
+        let nodes = self.world.nodes();
+        let job = self.world.spawn("c0", move |client| async move {
+            for node in &nodes {
+                let all = |status: holdfast::ClusterStatus| {
+                    status.nodes.iter().filter(|node| node.registered).count() == nodes.len()
+                };
+                while !client.status_of(node).await.is_ok_and(all) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        });
+        let limit = self.world.now() + REGISTERED_WITHIN;
+        while !job.is_done() && self.world.now() < limit {
+            self.world.drive(limit);
+        }
+        if job.is_done() {
+            return Ok(());
+        }
+        let seconds = REGISTERED_WITHIN.as_secs();
+        Err(Failure::new(
+            "not registered",
+            format!("some node is not registered, or not seen to be, after {seconds} s"),
+        ))
     }
 
     /// Every key through every node, into the history.
