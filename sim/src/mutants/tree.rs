@@ -13,7 +13,7 @@ use super::catalog::{CRATES, Catalog, CatalogError, Form, Mutant};
 /// Names the mistake that a process of the copy makes.
 pub const CHOICE: &str = "HOLDFAST_MUTANT";
 /// Folders of a crate that the copy does without.
-const LEFT_OUT: [&str; 5] = ["tests", "benches", "examples", "node_modules", "target"];
+const LEFT_OUT: [&str; 6] = ["tests", "benches", "examples", "report-check", "node_modules", "target"];
 /// The packages of the copied crates.
 const PACKAGES: [&str; 5] = ["holdfast-core", "holdfast-proto", "holdfast", "node", "sim"];
 /// Where the switch is added.
