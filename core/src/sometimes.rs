@@ -85,7 +85,7 @@ fn listed() -> impl Iterator<Item = &'static Point> {
 }
 
 /// Marks a point that is reached only sometimes: `sometimes!("a sentence that says what happens here")`, or
-/// `sometimes!(condition, "…")` where it is reached if the condition holds. See [the module](crate::sometimes).
+/// `sometimes!(condition, "…")` where it is reached if the condition holds. See [the module](mod@crate::sometimes).
 ///
 /// The sentence is a literal, and no two points have the same: the simulator finds both by reading the sources.
 #[macro_export]

@@ -1,5 +1,5 @@
 //! Whether what can happen in the product's code has happened: the points that the sources name ([`all_points`]), against
-//! those that runs have reached ([`holdfast_core::sometimes`]).
+//! those that runs have reached ([`mod@holdfast_core::sometimes`]).
 //!
 //! ```
 //! let mut reach = sim::reach::Reach::new();

@@ -39,7 +39,7 @@
 //! else ever spoke of u: u may have been a value, written by another operation without an answer. If the check fails
 //! without such values, it is made again with every subset of them as values.
 //!
-//! [`differential`] compares all this with a search that tries every order.
+//! [`differential()`] compares all this with a search that tries every order.
 
 use std::collections::BTreeMap;
 
