@@ -12,6 +12,7 @@
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
 //! * [`oracles`]: whether what nodes do can be, checked across all of them.
 //! * [`reach`]: whether what can happen in the product's code has happened.
+//! * [`relayout`]: layouts that may follow one another.
 //! * [`workload`], [`faults`]: random operations and random faults.
 
 pub mod ambient;
@@ -28,6 +29,7 @@ pub mod oracles;
 pub mod random;
 pub mod reach;
 pub mod registry;
+pub mod relayout;
 pub mod trace;
 pub mod workload;
 pub mod world;
