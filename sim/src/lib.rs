@@ -32,6 +32,7 @@
 //! * [`oracles`]: whether what nodes do can be, checked across all of them.
 //! * [`reach`]: whether what can happen in the product's code has happened.
 //! * [`mutants`]: planted bugs, and whether all of this finds them.
+//! * [`relayout`]: layouts that may follow one another.
 
 pub mod ambient;
 pub mod checks;
@@ -58,6 +59,7 @@ pub mod report;
 pub mod run;
 pub mod shrink;
 pub mod sum;
+pub mod relayout;
 pub mod trace;
 pub mod workload;
 pub mod world;

@@ -263,9 +263,6 @@ impl Leader {
                     if !majority || matches!(slot.known, Known::Chosen(_)) {
                         return;
                     }
-                    sometimes!(
-                        "a half written record turns out to be on no majority while its whole is fetched"
-                    );
                     // A majority has promised this term and does not hold it: it was not chosen and will not be.
                     slot.known = Known::assess(&self.quorum, replies, name, &mut self.counts);
                     slot.confirmed = question;

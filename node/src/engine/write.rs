@@ -105,10 +105,7 @@ impl Inner {
             match error.code {
                 Code::OutcomeUnknown => astray = true,
                 Code::Unavailable | Code::Timeout => {}
-                Code::StaleOpId(_) if astray => {
-                    sometimes!("a request went astray, and its key has forgotten operations that old");
-                    return Err(outcome_unknown());
-                }
+                Code::StaleOpId(_) if astray => return Err(outcome_unknown()),
                 _ => return Err(error),
             }
             sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
@@ -208,10 +205,7 @@ impl Inner {
                         self.tell_served(name, &record);
                         Ok(Done::Record(record))
                     }
-                    None => {
-                        sometimes!("an object changes between its head and its body");
-                        Err(Error::new(Code::Unavailable, "the object changed while it was read"))
-                    }
+                    None => Err(Error::new(Code::Unavailable, "the object changed while it was read")),
                 }
             }
             Answer::ConditionFailed { object, tombstone } => {
