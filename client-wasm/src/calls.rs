@@ -3,7 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use holdfast_core::client::{Answer, Effect, Ending, Kind, Operation, Policy, Router, Slot, Spec, Topology};
+use holdfast_core::client::{
+    Answer, Effect, Ending, Kind, OpClock, Operation, Policy, Router, Slot, Spec, Topology,
+};
 use holdfast_core::error::{Code, Error};
 use holdfast_core::ids::{ObjectName, OpId, Partition};
 
@@ -13,6 +15,7 @@ use crate::json::{JsonObject, array, hex};
 /// All that a client has under way.
 pub(crate) struct Calls {
     router: Router,
+    op_clock: OpClock,
     /// By number; an ended one's place is used again.
     operations: Vec<Option<Operation>>,
     /// Whom the topology is being asked of.
@@ -23,7 +26,7 @@ impl Calls {
     /// For a client of the nodes at these addresses.
     pub(crate) fn new(endpoints: &[String]) -> Result<Self, Fault> {
         let router = Router::new(endpoints.iter().map(String::as_str), Policy::FAR)?;
-        Ok(Self { router, operations: Vec::new(), refreshing: None })
+        Ok(Self { router, op_clock: OpClock::new(), operations: Vec::new(), refreshing: None })
     }
 
     /// Begins an operation: `{"call":…,"effects":[…]}`.
@@ -101,6 +104,16 @@ impl Calls {
         self.router.leader(partition).map_or("", |slot| self.router.url(slot))
     }
 
+    /// An op id made now, larger than `floor` (16 bytes, or none).
+    pub(crate) fn op_id(&mut self, unix_ms: u64, random: &[u8], floor: &[u8]) -> Result<OpId, Fault> {
+        let mut bits = [0; 10];
+        for (to, from) in bits.iter_mut().zip(random) {
+            *to = *from;
+        }
+        let floor = if floor.is_empty() { OpId::default() } else { OpId::from_slice(floor)? };
+        Ok(self.op_clock.op_id(unix_ms, bits, floor))
+    }
+
     fn with(
         &mut self,
         call: usize,
@@ -155,16 +168,6 @@ pub(crate) fn spec(
     let partition = if key.is_empty() { None } else { Some(ObjectName::new(bucket, key)?.partition()) };
     let kind = if mutation { Kind::Mutation } else { Kind::Read };
     Ok(Spec { kind, partition, body_bytes, deadline_ms, doubtful, pinned: false })
-}
-
-/// An op id made now, larger than `floor` (16 bytes, or none).
-pub(crate) fn op_id(unix_ms: u64, random: &[u8], floor: &[u8]) -> Result<OpId, Fault> {
-    let mut bits = [0; 10];
-    for (to, from) in bits.iter_mut().zip(random) {
-        *to = *from;
-    }
-    let after = if floor.is_empty() { 0 } else { OpId::from_slice(floor)?.unix_ms() + 1 };
-    Ok(OpId::from_parts(unix_ms.max(after), bits))
 }
 
 /// How an attempt ended: `ok`, `unchanged`, `damaged`, `not-sent`, `lost`, or the code of the node's error
@@ -245,8 +248,9 @@ mod tests {
     #[test]
     fn a_fresh_op_id_is_above_the_floor() {
         let floor = OpId::from_parts(1_000, [9; 10]);
-        let fresh = op_id(10, &[1; 10], &floor.to_bytes()).unwrap();
+        let mut calls = Calls::new(&["http://n:7070".to_owned()]).unwrap();
+        let fresh = calls.op_id(10, &[1; 10], &floor.to_bytes()).unwrap();
         assert!(fresh > floor);
-        assert!(op_id(10, &[1; 10], &[1]).is_err());
+        assert!(calls.op_id(10, &[1; 10], &[1]).is_err());
     }
 }

@@ -94,8 +94,8 @@ impl Core {
 
     /// A new op id, 16 bytes, from 10 random ones, above `floor` (an op id, or empty).
     #[wasm_bindgen(js_name = opId)]
-    pub fn op_id(&self, unix_ms: f64, random: &[u8], floor: &[u8]) -> Result<Vec<u8>, String> {
-        let id = calls::op_id(unix_ms as u64, random, floor).map_err(thrown)?;
+    pub fn op_id(&mut self, unix_ms: f64, random: &[u8], floor: &[u8]) -> Result<Vec<u8>, String> {
+        let id = self.calls.op_id(unix_ms as u64, random, floor).map_err(thrown)?;
         Ok(id.to_bytes().to_vec())
     }
 

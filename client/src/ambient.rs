@@ -1,7 +1,5 @@
 //! Wall time and randomness, as a parameter: the simulator brings its own.
 
-use holdfast_core::ids::OpId;
-
 /// Where op ids and the spread of reads come from. Never used in an argument about safety.
 pub trait Ambient: Send + Sync + 'static {
     /// Unix milliseconds.
@@ -23,13 +21,6 @@ impl Ambient for SystemAmbient {
     fn random(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the operating system gives randomness, or nothing on it works");
     }
-}
-
-/// A fresh op id, larger than `floor` (what a key's history has forgotten), even when this clock is behind.
-pub(crate) fn op_id_above(ambient: &dyn Ambient, floor: OpId) -> OpId {
-    let mut random = [0; 10];
-    ambient.random(&mut random);
-    OpId::from_parts(ambient.unix_ms().max(floor.unix_ms() + 1), random)
 }
 
 pub(crate) fn random_u64(ambient: &dyn Ambient) -> u64 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::client::{Policy, Router, Slot, Topology};
+use holdfast_core::client::{OpClock, Policy, Router, Slot, Topology};
 use holdfast_core::ids::OpId;
 use holdfast_proto::v1;
 use holdfast_proto::v1::cluster_client::ClusterClient;
@@ -11,7 +11,7 @@ use holdfast_proto::v1::objects_client::ObjectsClient;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::ambient::{Ambient, SystemAmbient, op_id_above};
+use crate::ambient::{Ambient, SystemAmbient};
 use crate::connect::{self, Connect, NodeChannel};
 use crate::drive::spawn_refresh;
 use crate::error::Error;
@@ -78,6 +78,7 @@ struct Shared {
 /// What all operations share.
 pub(crate) struct State {
     pub(crate) router: Router,
+    op_clock: OpClock,
     /// By slot.
     nodes: Vec<Option<NodeClients>>,
 }
@@ -104,7 +105,7 @@ impl Client {
         let refresh_timeout_ms = options.policy.refresh_timeout_ms.into();
         let router = Router::new(options.endpoints.iter().map(String::as_str), options.policy)?;
         let shared = Shared {
-            state: Mutex::new(State { router, nodes: Vec::new() }),
+            state: Mutex::new(State { router, op_clock: OpClock::new(), nodes: Vec::new() }),
             connect: options.connect,
             ambient: options.ambient,
             timeout: options.timeout,
@@ -116,7 +117,15 @@ impl Client {
 
     /// A fresh op id, for a caller that wants to note it before it mutates.
     pub fn fresh_op_id(&self) -> OpId {
-        op_id_above(self.ambient(), OpId::default())
+        self.op_id_above(OpId::default())
+    }
+
+    /// A fresh op id, larger than `floor`, even when this clock is behind.
+    pub(crate) fn op_id_above(&self, floor: OpId) -> OpId {
+        let mut random = [0; 10];
+        self.ambient().random(&mut random);
+        let unix_ms = self.ambient().unix_ms();
+        self.state().op_clock.op_id(unix_ms, random, floor)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -156,7 +165,7 @@ impl Client {
     /// The services of a slot's node, at its address of now.
     pub(crate) fn node(&self, slot: Slot) -> Result<NodeClients, Error> {
         let mut state = self.state();
-        let State { router, nodes } = &mut *state;
+        let State { router, nodes, .. } = &mut *state;
         let url = router.url(slot);
         if let Some(Some(node)) = nodes.get(slot.index())
             && *node.url == *url

@@ -7,7 +7,7 @@ use holdfast_core::client::{Answer, Effect, Ending, Kind, Operation, Slot, Spec}
 use holdfast_core::ids::{OpId, Partition};
 use tokio::time::{Instant, sleep_until};
 
-use crate::ambient::{op_id_above, random_u64};
+use crate::ambient::random_u64;
 use crate::attempts::Attempts;
 use crate::client::{Client, NodeClients};
 use crate::error::Error;
@@ -75,7 +75,7 @@ where
                 }
                 Effect::Cancel { attempt } => attempts.cancel(attempt),
                 Effect::WakeAt(at) => timer.as_mut().reset(client.instant(at)),
-                Effect::FreshOpId { floor } => run.op_id = op_id_above(client.ambient(), floor),
+                Effect::FreshOpId { floor } => run.op_id = client.op_id_above(floor),
                 Effect::Done(ending) => return run.end(ending, answers),
             }
         }

@@ -3,7 +3,7 @@
 //! Start: listen, open the store, follow the registry, start the engine, serve, register. Stop: the other way round.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use holdfast_core::error::Invalid;
@@ -247,14 +247,24 @@ impl Running {
 /// gRPC health and reflection. The task keeps the health's answer true.
 fn extra_services(engine: &Engine) -> (Routes, JoinHandle<()>) {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let reflect =
-        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
-    let mut routes = Routes::new(health);
-    match (reflect().build_v1(), reflect().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
-        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
-    }
-    (routes, tasks::spawn(report_health(engine.readiness(), reporter)))
+    (reflection().clone().add_service(health), tasks::spawn(report_health(engine.readiness(), reporter)))
+}
+
+/// gRPC reflection. Its answers are worked out once: simulated nodes start by the thousand.
+fn reflection() -> &'static Routes {
+    static ROUTES: OnceLock<Routes> = OnceLock::new();
+    ROUTES.get_or_init(|| {
+        let reflect = || {
+            tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS)
+        };
+        match (reflect().build_v1(), reflect().build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => Routes::new(v1).add_service(v1alpha),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "no gRPC reflection");
+                Routes::default()
+            }
+        }
+    })
 }
 
 async fn report_health(mut readiness: watch::Receiver<bool>, reporter: HealthReporter) {

@@ -16,3 +16,7 @@ fn main() -> ExitCode {
     }
     cli::main()
 }
+
+/// Runs allocate some hundred thousand times in a simulated second.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -18,6 +18,7 @@
 
 mod effect;
 mod latency;
+mod op_clock;
 mod operation;
 mod policy;
 mod router;
@@ -29,6 +30,7 @@ mod operation_properties;
 mod operation_steps;
 
 pub use effect::{Answer, Effect, Ending, Failure, Kind, Spec};
+pub use op_clock::OpClock;
 pub use operation::Operation;
 pub use policy::Policy;
 pub use router::{Router, Slot};

@@ -30,8 +30,8 @@ pub struct Operation {
     doubtful_before: bool,
     /// A refusal that counts once no other attempt can take effect any more: its attempt.
     held: Option<u32>,
-    /// The highest floor that an attempt was refused with.
-    stale: Option<OpId>,
+    /// An attempt was refused because its op id is too old.
+    stale: Option<Stale>,
     /// Attempts that should be under way: 1, and 1 for each hedge.
     wanted: u32,
     failures: u32,
@@ -58,6 +58,14 @@ struct Attempt {
     alive_ms: u64,
     /// Another attempt was sent since because this one is late.
     late: bool,
+}
+
+/// The op id is below its key's floor: whatever is still under way will be refused too, or has taken effect already.
+#[derive(Clone, Copy, Debug)]
+struct Stale {
+    /// The highest that an attempt was refused with.
+    floor: OpId,
+    since_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -215,7 +223,9 @@ impl Operation {
                 }
                 Code::StaleOpId(floor) => {
                     self.refusal = Some(attempt);
-                    self.stale = self.stale.max(Some(*floor));
+                    let Stale { floor: known, since_ms } =
+                        self.stale.unwrap_or(Stale { floor: *floor, since_ms: now_ms });
+                    self.stale = Some(Stale { floor: known.max(*floor), since_ms });
                     return;
                 }
                 Code::Fenced => return self.on_fenced(attempt, router, now_ms, effects),
@@ -334,7 +344,7 @@ impl Operation {
             return self.finish(ending, effects);
         }
         let waiting = self.pending().next().is_some();
-        if let (Some(floor), false) = (self.stale, waiting) {
+        if let (Some(Stale { floor, .. }), false) = (self.stale, waiting) {
             sometimes!("an op id is below its key's floor, so the client takes a fresh one");
             self.restart(floor, router, now_ms, effects);
         }
@@ -346,10 +356,9 @@ impl Operation {
     }
 
     fn give_up_silent(&mut self, router: &mut Router, now_ms: u64, effects: &mut Vec<Effect>) {
-        let silence = u64::from(router.policy().attempt_silence_ms_max) + self.allowance(router);
         for at in 0..self.attempts.len() {
-            let Attempt { slot, state, alive_ms, .. } = self.attempts[at];
-            if state == State::Pending && now_ms >= alive_ms + silence {
+            let Attempt { slot, state, .. } = self.attempts[at];
+            if state == State::Pending && now_ms >= self.patience_ends(&self.attempts[at], router) {
                 self.attempts[at].state = State::Lost;
                 sometimes!("a client gives up an attempt at a node that keeps silent");
                 router.suspect(slot, now_ms);
@@ -357,6 +366,16 @@ impl Operation {
                 self.on_failed(false, router, now_ms);
             }
         }
+    }
+
+    /// When an attempt that keeps silent until then is given up.
+    fn patience_ends(&self, attempt: &Attempt, router: &Router) -> u64 {
+        let silence = attempt.alive_ms + u64::from(router.policy().attempt_silence_ms_max);
+        // Nothing new can come of it, only the word that it had been carried out: that is waited for as long as a healthy
+        // node takes, not as long as a hung one.
+        let word =
+            self.stale.map(|stale| stale.since_ms.max(attempt.alive_ms) + router.hedge_ms(self.spec.kind));
+        word.map_or(silence, |word| word.min(silence)) + self.allowance(router)
     }
 
     /// Ends that do not wait for the deadline, other than a good answer.
@@ -452,10 +471,9 @@ impl Operation {
     fn wake(&mut self, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
         let mut at = self.spec.deadline_ms;
         let allowance = self.allowance(router);
-        let silence = u64::from(router.policy().attempt_silence_ms_max) + allowance;
         let mut newest = true;
         for attempt in self.attempts.iter().rev().filter(|attempt| attempt.state == State::Pending) {
-            at = at.min(attempt.alive_ms + silence);
+            at = at.min(self.patience_ends(attempt, router));
             if newest {
                 newest = false;
                 if !attempt.late {

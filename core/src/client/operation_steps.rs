@@ -233,6 +233,18 @@ fn a_stale_op_id_after_a_lost_attempt_leaves_the_outcome_unknown() {
 }
 
 #[test]
+fn a_stale_op_id_waits_for_the_other_attempt_only_as_long_as_a_healthy_node_takes() {
+    let mut run = Run::begin(Kind::Mutation);
+    run.time(150);
+    run.answer(1, &Answer::Refused(Code::StaleOpId(OpId(77))), 160);
+    assert_eq!(run.time(309), [Effect::WakeAt(310)]);
+    assert_eq!(
+        run.time(310),
+        [Effect::Cancel { attempt: 0 }, Effect::Done(Ending::Failed(Failure::OutcomeUnknown))]
+    );
+}
+
+#[test]
 fn a_stale_op_id_waits_for_the_other_attempt() {
     let mut run = Run::begin(Kind::Mutation);
     run.time(150);

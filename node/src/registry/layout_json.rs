@@ -40,6 +40,7 @@ const LABEL_DIGITS_MIN: usize = 4;
 
 #[derive(Serialize, Deserialize)]
 struct LayoutJson {
+    format: u32,
     version: u64,
     replication: u8,
     nodes: BTreeMap<String, MemberJson>,
@@ -71,13 +72,13 @@ struct FormatJson {
 pub(super) fn check_format(json: &str, known: u32, what: &str) -> Result<(), Invalid> {
     let found: FormatJson = serde_json::from_str(json)
         .map_err(|error| Invalid::owned(format!("{what} cannot be read: {error}")))?;
-    if found.format == known {
-        return Ok(());
-    }
-    Err(Invalid::owned(format!(
-        "{what} has format {}, this node reads format {known}: run a newer version of it",
-        found.format
-    )))
+    if found.format == known { Ok(()) } else { Err(other_format(what, found.format, known)) }
+}
+
+fn other_format(what: &str, found: u32, known: u32) -> Invalid {
+    Invalid::owned(format!(
+        "{what} has format {found}, this node reads format {known}: run a newer version of it"
+    ))
 }
 
 /// The layout's JSON. Errors when the layout breaks a rule or is too large.
@@ -123,9 +124,16 @@ pub fn decode_layout(json: &str) -> Result<Layout, Invalid> {
     if json.len() > VALUE_BYTES_MAX {
         return Err(Invalid::owned(format!("the layout is longer than {VALUE_BYTES_MAX} bytes")));
     }
-    check_format(json, FORMAT, "the layout")?;
-    let json: LayoutJson = serde_json::from_str(json)
-        .map_err(|error| Invalid::owned(format!("the layout cannot be read: {error}")))?;
+    let json: LayoutJson = match serde_json::from_str(json) {
+        Ok(LayoutJson { format, .. }) if format != FORMAT => {
+            return Err(other_format("the layout", format, FORMAT));
+        }
+        Ok(layout) => layout,
+        Err(error) => {
+            check_format(json, FORMAT, "the layout")?;
+            return Err(Invalid::owned(format!("the layout cannot be read: {error}")));
+        }
+    };
     let mut nodes = BTreeMap::new();
     let mut by_label = BTreeMap::new();
     for (label, member) in json.nodes {

@@ -60,7 +60,7 @@ impl SimRegistry {
 
     async fn open(&self, request: &Request) -> io::Result<Frames> {
         let mut frames = self.connection().await?;
-        frames.send(Bytes::from(serde_json::to_vec(request).map_err(io::Error::other)?)).await?;
+        frames.send(Bytes::from(postcard::to_stdvec(request).map_err(io::Error::other)?)).await?;
         Ok(frames)
     }
 
@@ -74,7 +74,7 @@ impl SimRegistry {
 
 async fn receive(frames: &mut Frames) -> Result<Response, StoreError> {
     let frame = frames.next().await.ok_or(StoreError::Unreachable("the connection ended".to_owned()))?;
-    serde_json::from_slice(&frame.map_err(unreachable)?)
+    postcard::from_bytes(&frame.map_err(unreachable)?)
         .map_err(|error| StoreError::Unreachable(error.to_string()))
 }
 

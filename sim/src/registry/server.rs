@@ -90,7 +90,7 @@ impl Server {
         let mut frames = Framed::new(io, codec());
         while let Ok(frame) = timeout(IDLE_MAX, frames.next()).await {
             let Some(frame) = frame.transpose()? else { return Ok(()) };
-            let request: Request = serde_json::from_slice(&frame).map_err(io::Error::other)?;
+            let request: Request = postcard::from_bytes(&frame).map_err(io::Error::other)?;
             let watch = match &request {
                 Request::Watch { prefix, from } => Some((prefix.clone(), Revision(*from))),
                 _ => None,
@@ -173,6 +173,7 @@ async fn until(at: Option<Duration>, now: Duration) {
 }
 
 async fn send(frames: &mut Frames, response: &Response) -> io::Result<()> {
-    let frame = serde_json::to_vec(response).map_err(io::Error::other)?;
+    let frame = Vec::with_capacity(response.bytes_about());
+    let frame = postcard::to_extend(response, frame).map_err(io::Error::other)?;
     frames.send(Bytes::from(frame)).await
 }

@@ -1,4 +1,4 @@
-//! What goes over the wire between a node and the fake registry: JSON in frames with their length.
+//! What goes over the wire between a node and the fake registry: postcard in frames with their length.
 
 use std::time::Duration;
 
@@ -99,6 +99,23 @@ impl From<StoreError> for Response {
 }
 
 impl Response {
+    /// Room that its frame should need: layouts are long.
+    pub(super) fn bytes_about(&self) -> usize {
+        let of = |entry: &WireEntry| entry.value.len() + 200;
+        match self {
+            Self::Listing { entries, .. } => 100 + entries.iter().map(of).sum::<usize>(),
+            Self::Entry(Some(entry)) | Self::Conflict(Some(entry)) => of(entry),
+            Self::Changes(changes) => changes
+                .iter()
+                .map(|change| match change {
+                    WireChange::Put(entry) => of(entry),
+                    WireChange::Delete { .. } => 200,
+                })
+                .sum(),
+            _ => 100,
+        }
+    }
+
     /// The answer to a call, when it is of the kind that `pick` takes.
     pub(super) fn take<T>(self, pick: impl FnOnce(Self) -> Option<T>) -> Result<T, StoreError> {
         match self {

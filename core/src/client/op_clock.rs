@@ -1,0 +1,56 @@
+//! Op ids from a clock that may be behind everybody else's.
+
+use crate::ids::OpId;
+
+/// Makes one client's op ids.
+///
+/// A key forgets small op ids first, so a client whose clock is behind is told again and again that its ids are too old.
+/// Once it was told, it keeps its ids as far ahead of its clock as that took. Only ids rest on this, no promise does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpClock {
+    ahead_ms: u64,
+}
+
+impl OpClock {
+    /// One that trusts its clock.
+    pub const fn new() -> Self {
+        Self { ahead_ms: 0 }
+    }
+
+    /// A fresh op id, larger than `floor` (what a key's history has forgotten), from this clock (Unix milliseconds) and
+    /// ten random bytes.
+    pub fn op_id(&mut self, unix_ms: u64, random: [u8; 10], floor: OpId) -> OpId {
+        if floor != OpId::default() {
+            self.ahead_ms = self.ahead_ms.max((floor.unix_ms() + 1).saturating_sub(unix_ms));
+        }
+        OpId::from_parts((unix_ms + self.ahead_ms).min(UNIX_MS_MAX), random)
+    }
+}
+
+/// What fits into an op id. Its floor is refused for good: nobody has a clock like that.
+const UNIX_MS_MAX: u64 = (1 << 48) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_is_told_once() {
+        let mut clock = OpClock::new();
+        let first = clock.op_id(1_000, [1; 10], OpId::default());
+        assert_eq!(first.unix_ms(), 1_000);
+        let floor = OpId::from_parts(5_000, [9; 10]);
+        let told = clock.op_id(1_010, [1; 10], floor);
+        assert!(told > floor);
+        // Another 200 ms later it is still ahead, and stays so when a smaller floor comes.
+        assert_eq!(clock.op_id(1_210, [1; 10], OpId::default()).unix_ms(), 5_201);
+        assert_eq!(clock.op_id(1_220, [1; 10], OpId::from_parts(2_000, [1; 10])).unix_ms(), 5_211);
+    }
+
+    #[test]
+    fn the_last_moment_that_fits_is_not_passed() {
+        let mut clock = OpClock::new();
+        let floor = OpId::from_parts(UNIX_MS_MAX, [0xff; 10]);
+        assert_eq!(clock.op_id(1_000, [1; 10], floor).unix_ms(), UNIX_MS_MAX);
+    }
+}
