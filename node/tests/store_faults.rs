@@ -7,7 +7,7 @@ mod store_fixture;
 
 use std::time::Duration;
 
-use crash_disk::{CrashDisk, Random};
+use crash_disk::{DiskFault, FileKind, SimDisk, Strike, env, new_disk};
 use node::env::Blocking;
 use node::store::{OpenError, ReplicaAnswer, ReplicaOp, Store, StoreError, StoreOptions};
 use store_fixture::{accept, assert_holds, ballot, name, object, options, stored, term};
@@ -20,18 +20,18 @@ fn large() -> StoreOptions {
     StoreOptions { checkpoint_log_bytes: 16 << 20, ..options() }
 }
 
-async fn open(disk: &CrashDisk, options: StoreOptions) -> Result<Store, OpenError> {
-    Store::open(&disk.env(1, Blocking::InPlace), options).await
+async fn open(disk: &SimDisk, options: StoreOptions) -> Result<Store, OpenError> {
+    Store::open(&env(&disk, 1, Blocking::InPlace), options).await
 }
 
 /// Opens, writes `keys` keys and dies without a checkpoint: all of it is in the log's first segment.
-async fn written(keys: u64) -> CrashDisk {
-    let disk = CrashDisk::default();
+async fn written(keys: u64) -> SimDisk {
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     for key in 0..keys {
         stored(&store, accept(&format!("k{key}"), ballot(1, 1))).await;
     }
-    disk.lose_power(&mut Random(0));
+    disk.power_loss();
     disk
 }
 
@@ -59,7 +59,7 @@ async fn a_torn_tail_is_the_clean_end_of_the_last_segment() {
         assert_eq!(store.read(&name("k4"), true).unwrap(), None, "cut {cut}");
         // What is written over the torn tail is found again.
         stored(&store, accept("k5", ballot(1, 2))).await;
-        disk.lose_power(&mut Random(0));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         assert_holds(&store, "k5", ballot(1, 2));
     }
@@ -85,21 +85,21 @@ async fn a_bad_frame_before_a_good_one_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_end_of_an_earlier_segment_is_named() {
     // Crashes after the checkpoint began its new segment, before redb has it.
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("k", ballot(1, 1))).await;
-    let begun = disk.calls();
+    let begun = disk.operations();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(disk.contents().contains_key(WAL_2));
-    assert!(disk.calls() > begun);
+    assert!(disk.operations() > begun);
 
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("k", ballot(1, 1))).await;
     // The new segment takes create, cut, write, sync and folder sync; the next call would be redb's.
-    disk.power_off_after(5);
+    disk.power_off_in(6);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    disk.kill();
+    disk.process_kill();
     assert!(disk.contents().contains_key(WAL_1) && disk.contents().contains_key(WAL_2));
     disk.edit(WAL_1, |bytes| {
         let last = frames_end(bytes) - 1;
@@ -129,7 +129,7 @@ async fn a_missing_segment_or_file_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_refuses_new_bytes_and_still_reads() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("before", ballot(1, 1))).await;
     disk.set_capacity(Some(disk.used() + 700));
@@ -157,7 +157,7 @@ async fn a_full_disk_refuses_new_bytes_and_still_reads() {
 
     disk.set_capacity(None);
     stored(&store, large_body).await;
-    disk.lose_power(&mut Random(3));
+    disk.power_loss();
     let store = open(&disk, large()).await.unwrap();
     assert!(store.read(&name("large"), true).unwrap().is_some());
     assert!(store.read(&name("small"), true).unwrap().is_some());
@@ -165,7 +165,7 @@ async fn a_full_disk_refuses_new_bytes_and_still_reads() {
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_without_room_waits_for_it() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("old", ballot(1, 1))).await;
     checkpointed(&store).await;
@@ -187,7 +187,7 @@ async fn a_checkpoint_without_room_waits_for_it() {
     disk.set_capacity(None);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(store.stats().pending_log_bytes, 0);
-    disk.lose_power(&mut Random(3));
+    disk.power_loss();
     let store = open(&disk, large()).await.unwrap();
     assert!(store.read(&name("k299"), true).unwrap().is_some());
     assert_holds(&store, "new", ballot(1, 1));
@@ -195,23 +195,23 @@ async fn a_checkpoint_without_room_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_sync_ends_all_service() {
-    for file in ["wal/", "heads.redb"] {
-        let disk = CrashDisk::default();
+    for files in [FileKind::Log, FileKind::Base] {
+        let disk = new_disk(1);
         let store = open(&disk, large()).await.unwrap();
         stored(&store, accept("k", ballot(1, 1))).await;
-        disk.fail_sync_of(file);
+        disk.set_fault(DiskFault::SyncError, Some(Strike::nth(0, files)));
         let (first, second) =
             tokio::join!(store.apply(accept("k", ballot(1, 2))), store.apply(accept("l", ballot(1, 3))));
-        if file == "wal/" {
+        if files == FileKind::Log {
             assert!(matches!(first, Err(StoreError::Failed(_))), "{first:?}");
             assert!(matches!(second, Err(StoreError::Failed(_))), "{second:?}");
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert!(store.failed().is_some(), "{file}");
+        assert!(store.failed().is_some(), "{files:?}");
         assert!(matches!(store.apply(accept("m", ballot(1, 4))).await, Err(StoreError::Failed(_))));
         assert!(matches!(store.read(&name("k"), false), Err(StoreError::Failed(_))));
         assert!(matches!(store.close().await, Err(StoreError::Failed(_))));
-        disk.lose_power(&mut Random(5));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         assert!(store.read(&name("k"), true).unwrap().unwrap().0 >= ballot(1, 1));
     }
@@ -221,7 +221,7 @@ async fn a_failed_sync_ends_all_service() {
 async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
     let mut calls = 0;
     loop {
-        let disk = CrashDisk::default();
+        let disk = new_disk(calls);
         let store = open(&disk, large()).await.unwrap();
         for key in 0..20 {
             stored(&store, accept(&format!("k{key}"), ballot(1, 1))).await;
@@ -230,15 +230,15 @@ async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
         for key in 10..30 {
             stored(&store, accept(&format!("k{key}"), ballot(2, 1))).await;
         }
-        disk.power_off_after(calls);
+        disk.power_off_in(calls + 1);
         tokio::time::sleep(Duration::from_secs(10)).await;
         let ended = store.failed().is_none() && store.stats().checkpoints == 2;
         if calls % 2 == 0 {
             // Killed only, and started: what that shows must outlive the power loss that comes next.
-            disk.kill();
+            disk.process_kill();
             drop(open(&disk, large()).await.unwrap());
         }
-        disk.lose_power(&mut Random(calls));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         for key in 0..30 {
             assert_holds(&store, &format!("k{key}"), ballot(if key < 10 { 1 } else { 2 }, 1));
@@ -255,15 +255,15 @@ async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_process_left_behind_is_durable_before_it_is_shown() {
     for seed in 0..20 {
-        let disk = CrashDisk::default();
+        let disk = new_disk(seed);
         let store = open(&disk, large()).await.unwrap();
         // The log is filled ahead and written, and not synced.
-        disk.power_off_after(2);
+        disk.power_off_in(3);
         assert!(matches!(store.apply(accept("k", ballot(1, 1))).await, Err(StoreError::Failed(_))));
-        disk.kill();
+        disk.process_kill();
         let store = open(&disk, large()).await.unwrap();
         assert_holds(&store, "k", ballot(1, 1));
-        disk.lose_power(&mut Random(seed));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         assert_holds(&store, "k", ballot(1, 1));
     }
@@ -293,7 +293,7 @@ async fn a_folder_of_a_newer_format_is_refused_unchanged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_folder_in_use_is_refused_unchanged() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("k", ballot(1, 1))).await;
     let before = disk.contents();
@@ -307,7 +307,7 @@ async fn a_folder_in_use_is_refused_unchanged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_rots_is_an_error_and_counted() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(
         &store,

@@ -64,6 +64,9 @@ pub(crate) fn settings(nodes: usize, zone: &str, lease_ttl: Duration) -> Setting
         bootstrap_nodes: count,
         lease_ttl,
         fsync: true,
+        // Small, so that a run of some seconds has many checkpoints.
+        checkpoint_log: 64 << 10,
+        checkpoint_quiet: Duration::from_secs(5),
         stop_grace: Duration::from_secs(5),
         log_format: LogFormat::Text,
         log: String::new(),

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::view::store_view;
 use super::{ClusterView, Inner};
-use crate::env::Blocking;
+use crate::env::{Blocking, settle};
 use crate::registry::{LayoutWrite, NodeEntry, RegistryView, check_successor};
 
 /// How often unanswered messages are looked at.
@@ -82,7 +82,11 @@ impl Inner {
     /// will tell if the disk is gone.
     async fn keep_view(self: &Arc<Self>, view: &ClusterView) {
         let stored = match self.env.blocking {
-            Blocking::InPlace => store_view(&*self.env.disk, view),
+            Blocking::InPlace => {
+                let stored = store_view(&*self.env.disk, view);
+                settle(&*self.env.disk).await;
+                stored
+            }
             Blocking::Threads => {
                 let (disk, view) = (self.env.disk.clone(), view.clone());
                 tokio::task::spawn_blocking(move || store_view(&*disk, &view))
