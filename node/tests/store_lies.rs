@@ -55,12 +55,11 @@ fn each_fault_at_each_operation_is_answered_right_or_named() {
                     let disk = new_disk(seed);
                     disk.set_fault(fault, Some(Strike::nth(nth, files)));
                     let outcome = runtime().block_on(run(&disk, steps, fault, files, &mut tally));
-                    outcome.unwrap_or_else(|why| {
+                    let struck = outcome.unwrap_or_else(|why| {
                         panic!("{fault:?} of operation {nth} on {files:?}, {steps:?}: {why}")
                     });
-                    // The fault comes after the workload's end: so would every later one.
-                    let waiting = disk.faults().contains_key(&fault);
-                    if waiting {
+                    // It would have come after the end: so would every later one.
+                    if !struck {
                         break;
                     }
                     tally.runs += 1;
@@ -79,14 +78,15 @@ fn each_fault_at_each_operation_is_answered_right_or_named() {
     println!("{total} runs in {:.1} s", began.elapsed().as_secs_f64());
 }
 
-/// Works until the fault shows or the work is done, loses power, and looks at what is there.
+/// Works until the fault shows or the work is done, loses power, and looks at what is there. Answers whether the fault
+/// struck.
 async fn run(
     disk: &SimDisk,
     steps: &[Step],
     fault: DiskFault,
     files: FileKind,
     tally: &mut Tally,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let models = Model::all(steps);
     let mut answered = 0;
     // The last step that left nothing in the log.
@@ -117,36 +117,37 @@ async fn run(
     }
     drop(working);
     disk.power_loss();
-    let fired = disk.fired().contains_key(fault.name());
     // Rot and errors of reads may wait for the next start; all else is over.
-    if !matches!(fault, DiskFault::Rot | DiskFault::ReadError) {
+    let late = matches!(fault, DiskFault::Rot | DiskFault::ReadError);
+    let mut struck = !disk.faults().contains_key(&fault);
+    if !late {
         disk.heal();
     }
-    let store = match open(disk).await {
+    let opened = open(disk).await;
+    struck |= late && !disk.faults().contains_key(&fault);
+    let store = match opened {
         Ok(store) => store,
+        Err(error) if !struck => return Err(format!("it does not open, and nothing was wrong: {error}")),
         Err(_) => {
-            if !fired && !disk.fired().contains_key(fault.name()) {
-                return Err("it does not open, and no fault has bitten".to_owned());
-            }
             tally.named_at_start += 1;
-            return Ok(());
+            return Ok(true);
         }
     };
     // The step that failed may have happened.
     let later = &models[answered..models.len().min(answered + 2)];
     let wrongs: Vec<_> = later.iter().map_while(|model| compare(&store, model).err()).collect();
     if wrongs.len() < later.len() {
-        return Ok(());
+        return Ok(struck);
     }
     if wrongs.iter().any(|wrong| matches!(wrong, Wrong::Named(_))) {
         tally.named_when_read += 1;
-        return Ok(());
+        return Ok(struck);
     }
     let lies = matches!(fault, DiskFault::LostWrite | DiskFault::MisdirectedWrite | DiskFault::SyncLie);
     let earlier = &models[checkpointed..answered];
     if lies && files == FileKind::Log && earlier.iter().any(|model| compare(&store, model).is_ok()) {
         tally.vanished += 1;
-        return Ok(());
+        return Ok(struck);
     }
     Err(format!("after the next start: {wrongs:?}"))
 }

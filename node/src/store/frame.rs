@@ -14,6 +14,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 /// Bytes before a frame's payload.
@@ -156,7 +158,7 @@ pub(super) enum Tail {
 /// Looks at what lies behind the last whole frame. A sector that was not written is all zeros, or behind the end of the
 /// file, because so was the file before: it is filled with zeros ahead, and what was cut is cut durably.
 pub(super) fn tail(segment: &SegmentHeader, bytes: &[u8], at: usize) -> Tail {
-    if bytes[at.min(bytes.len())..].iter().all(|byte| *byte == 0) {
+    if is_zeros(&bytes[at.min(bytes.len())..]) {
         return Tail::Clean;
     }
     if segment.format == 1 {
@@ -166,7 +168,7 @@ pub(super) fn tail(segment: &SegmentHeader, bytes: &[u8], at: usize) -> Tail {
     let unwritten = |part: &Range<usize>| {
         let sector = part.start / SECTOR_BYTES * SECTOR_BYTES;
         let own = sector.max(at)..(sector + SECTOR_BYTES).min(bytes.len());
-        part.end > bytes.len() || bytes[own].iter().all(|byte| *byte == 0)
+        part.end > bytes.len() || is_zeros(&bytes[own])
     };
     let any_unwritten = |range| sector_parts(range).any(|part| unwritten(&part));
     let verdict = |torn| if torn { Tail::Torn } else { Tail::Damaged };
@@ -194,6 +196,11 @@ pub(super) fn tail(segment: &SegmentHeader, bytes: &[u8], at: usize) -> Tail {
     verdict(torn)
 }
 
+fn is_zeros(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|part| *part == ZEROS[..part.len()])
+}
+
 /// The parts of a range, each within one sector.
 fn sector_parts(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let mut at = range.start;
@@ -214,8 +221,8 @@ fn head_crc(segment: &SegmentHeader, head: &[u8]) -> u32 {
 
 /// The offset of the first whole frame at or after `from`, whatever lies between.
 pub(super) fn find(segment: &SegmentHeader, bytes: &[u8], from: usize) -> Option<usize> {
-    let last = bytes.len().checked_sub(FRAME_HEADER_BYTES_1)?;
-    (from..=last).find(|&at| bytes[at..at + 4] == *FRAME_MAGIC && open(segment, bytes, at).is_some())
+    let rest = bytes.get(from..)?;
+    memmem::find_iter(rest, FRAME_MAGIC).map(|at| from + at).find(|&at| open(segment, bytes, at).is_some())
 }
 
 fn frame_checksum(segment: &SegmentHeader, offset: u64, head: &[u8], payload: &[u8]) -> [u8; 8] {

@@ -1,13 +1,14 @@
 //! The disk as one process sees it: what `node::env` asks of a data folder.
 
 use std::io;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use node::env::{Disk, DiskFile};
 
 use super::file::{Action, Content, Fate, SECTOR_BYTES};
 use super::names::{NameChange, Names};
-use super::{DiskFault, EIO, ENOSPC, SimDisk};
+use super::{DiskFault, EIO, ENOSPC, SimDisk, State};
 
 /// The disk as one process sees it.
 pub(super) struct Attached {
@@ -19,44 +20,44 @@ impl Attached {
     pub(super) fn new(disk: SimDisk, life: u64) -> Self {
         Self { disk, life }
     }
+}
 
+impl State {
     fn change_names(
-        &self,
+        &mut self,
+        life: u64,
         what: &str,
         path: &str,
         change: impl FnOnce(&Names) -> io::Result<NameChange>,
     ) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
-        let number = state.begin_change(self.life, what, path, &[])?;
-        let change = change(&state.names)?;
-        if state.struck(DiskFault::NameError, path, number).is_some() {
-            state.bite(DiskFault::NameError, path);
+        let number = self.begin_change(life, what, path, &[])?;
+        let change = change(&self.names)?;
+        if self.struck(DiskFault::NameError, path, number).is_some() {
+            self.bite(DiskFault::NameError, path);
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        state.names.change(change);
+        self.names.change(change);
         Ok(())
     }
 }
 
 impl Disk for Attached {
     fn open(&self, path: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let found = {
-            let state = self.disk.0.lock();
-            state.check(self.life)?;
-            state.names.find(path)
-        };
-        let at = match found {
+        let mut state = self.disk.0.lock();
+        state.check(self.life)?;
+        let at = match state.names.find(path) {
             Some(at) => at,
             None if create => {
-                let at = self.disk.0.lock().contents.len();
-                self.change_names("creates", path, |_| Ok(vec![(path.to_owned(), Some(at))]))?;
-                self.disk.0.lock().contents.push(Content::new(path));
+                let at = state.contents.len();
+                state.change_names(self.life, "creates", path, |_| Ok(vec![(path.to_owned(), Some(at))]))?;
+                state.contents.push(Content::new(path));
                 at
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
         let path = path.to_owned();
-        Ok(Box::new(Handle { disk: self.disk.clone(), life: self.life, at, path }))
+        let open = Arc::clone(&state.contents[at].handles);
+        Ok(Box::new(Handle { disk: self.disk.clone(), life: self.life, at, path, _open: open }))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
@@ -71,14 +72,14 @@ impl Disk for Attached {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.change_names("removes", path, |names| {
+        self.disk.0.lock().change_names(self.life, "removes", path, |names| {
             names.find(path).ok_or(io::ErrorKind::NotFound)?;
             Ok(vec![(path.to_owned(), None)])
         })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.change_names("renames", from, |names| {
+        self.disk.0.lock().change_names(self.life, "renames", from, |names| {
             let at = names.find(from).ok_or(io::ErrorKind::NotFound)?;
             Ok(vec![(from.to_owned(), None), (to.to_owned(), Some(at))])
         })
@@ -96,6 +97,7 @@ impl Disk for Attached {
             return Ok(());
         }
         state.names.sync(folder);
+        state.forget_unnamed();
         Ok(())
     }
 
@@ -140,6 +142,7 @@ struct Handle {
     life: u64,
     at: usize,
     path: String,
+    _open: Arc<()>,
 }
 
 impl DiskFile for Handle {

@@ -3,14 +3,13 @@
 //! A recording keeps the disk as it was before each operation that changes it. From such a point, each choice of the
 //! parts that survive is a disk of its own.
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::file::Part;
 use super::{SimDisk, State};
-use std::sync::Arc;
 
 /// A disk at one moment.
 #[derive(Clone)]
@@ -35,7 +34,7 @@ impl CrashPoint {
     /// How many parts were not synced: names, then lengths, sectors and runs of zero sectors of files. A power loss
     /// leaves any subset of them.
     pub fn parts(&self) -> usize {
-        self.state.names.unsynced().len() + self.reachable().map(|at| self.parts_of(at).len()).sum::<usize>()
+        self.state.names.unsynced().len() + self.files().map(|at| self.parts_of(at).len()).sum::<usize>()
     }
 
     /// The disk that a power loss leaves here when those parts survive that `keeps` says, by their number.
@@ -46,9 +45,8 @@ impl CrashPoint {
             number += 1;
             keeps(number - 1)
         };
-        let reachable: Vec<_> = self.reachable().collect();
         state.names.lose_power(|_| next());
-        for at in reachable {
+        for at in self.files() {
             let kept: Vec<_> = self.parts_of(at).into_iter().filter(|_| next()).collect();
             state.contents[at].lose_power(kept);
         }
@@ -63,17 +61,13 @@ impl CrashPoint {
         SimDisk(Arc::new(Mutex::new(state)))
     }
 
-    fn parts_of(&self, at: usize) -> Vec<Part> {
-        self.state.contents[at].parts().into_iter().map(|(_, _, part)| part).collect()
+    /// The files that some name can still lead to.
+    fn files(&self) -> impl Iterator<Item = usize> + use<> {
+        self.state.names.reachable().into_iter()
     }
 
-    /// The files that some name can still lead to.
-    fn reachable(&self) -> impl Iterator<Item = usize> + use<> {
-        let names = &self.state.names;
-        let unsynced = names.unsynced().iter().flat_map(|(_, change)| change);
-        let files: BTreeSet<usize> =
-            names.synced().values().copied().chain(unsynced.filter_map(|(_, at)| *at)).collect();
-        files.into_iter()
+    fn parts_of(&self, at: usize) -> Vec<Part> {
+        self.state.contents[at].parts().into_iter().map(|(_, _, part)| part).collect()
     }
 }
 

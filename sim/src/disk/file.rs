@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::paged::Paged;
+use super::paged::{Paged, is_zeros};
 
 /// What a disk writes in one piece.
 pub const SECTOR_BYTES: usize = 512;
@@ -57,6 +57,8 @@ pub(super) struct Content {
     pub(super) changes: u64,
     pub(super) reads: u64,
     pub(super) syncs: u64,
+    /// Shared with the open handles: a file without a name lives as long as they do.
+    pub(super) handles: Arc<()>,
 }
 
 /// A part of what is not on the platter, which a power loss keeps or loses as a whole.
@@ -173,13 +175,12 @@ impl Content {
 /// The pieces of a write, each within one sector or a run of zero sectors, as ranges of the data.
 fn sectors(offset: usize, data: &[u8]) -> Vec<(usize, usize)> {
     let mut pieces: Vec<(usize, usize)> = Vec::new();
-    let zeros = |from: usize, end: usize| data[from..end].iter().all(|byte| *byte == 0);
     let mut last_zeros = false;
     let mut from = 0;
     while from < data.len() {
         let sector_end = ((offset + from) / SECTOR_BYTES + 1) * SECTOR_BYTES;
         let end = data.len().min(sector_end - offset);
-        let these_zeros = zeros(from, end);
+        let these_zeros = is_zeros(&data[from..end]);
         match pieces.last_mut() {
             Some(last) if last_zeros && these_zeros => last.1 = end,
             _ => pieces.push((from, end)),

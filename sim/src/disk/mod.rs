@@ -254,6 +254,16 @@ impl State {
         !self.names.unsynced().is_empty() || self.contents.iter().any(|content| !content.unsynced.is_empty())
     }
 
+    /// Frees the bytes of files that no name leads to and no process has open.
+    fn forget_unnamed(&mut self) {
+        let reachable = self.names.reachable();
+        for (at, content) in self.contents.iter_mut().enumerate() {
+            if !reachable.contains(&at) && Arc::strong_count(&content.handles) == 1 {
+                *content = Content::new(&content.path);
+            }
+        }
+    }
+
     fn new_life(&mut self) {
         self.life += 1;
         self.locked_by = None;

@@ -1,6 +1,6 @@
 //! Names of files: those whose folder was synced, and those that are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that change together: a rename is one change of two names.
 pub(super) type NameChange = Vec<(String, Option<usize>)>;
@@ -72,6 +72,12 @@ impl Names {
         }
         self.now.clone_from(&self.synced);
         lost
+    }
+
+    /// The files that some name leads to, or can after a power loss.
+    pub(super) fn reachable(&self) -> BTreeSet<usize> {
+        let unsynced = self.unsynced.iter().flat_map(|(_, change)| change).filter_map(|(_, at)| *at);
+        self.now.values().chain(self.synced.values()).copied().chain(unsynced).collect()
     }
 
     /// Gone, behind everybody's back. Says whether it was there.

@@ -7,6 +7,13 @@ const PAGE_BYTES: usize = 4096;
 
 type Page = [u8; PAGE_BYTES];
 
+static ZEROS: Page = [0; PAGE_BYTES];
+
+/// Whether all bytes are zeros; at most a page of them at a time, which is compared as a whole.
+pub(super) fn is_zeros(bytes: &[u8]) -> bool {
+    bytes.chunks(PAGE_BYTES).all(|part| *part == ZEROS[..part.len()])
+}
+
 /// Bytes. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paged {
@@ -62,9 +69,16 @@ impl Paged {
             let (page, from, count) = piece(offset + done, data.len() - done);
             let data = &data[done..done + count];
             let page = &mut self.pages[page];
-            if page.is_some() || data.iter().any(|byte| *byte != 0) {
-                let page = page.get_or_insert_with(|| Arc::new([0; PAGE_BYTES]));
-                Arc::make_mut(page)[from..from + count].copy_from_slice(data);
+            match (page, <&Page>::try_from(data)) {
+                // A whole page: nothing of the one before is copied.
+                (page, Ok(data)) => *page = (!is_zeros(data)).then(|| Arc::new(*data)),
+                (Some(page), _) => Arc::make_mut(page)[from..from + count].copy_from_slice(data),
+                (page, _) if !is_zeros(data) => {
+                    let mut new = ZEROS;
+                    new[from..from + count].copy_from_slice(data);
+                    *page = Some(Arc::new(new));
+                }
+                _ => {}
             }
             done += count;
         }
@@ -80,7 +94,7 @@ impl Paged {
     pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
         hasher.update(&(self.len as u64).to_le_bytes());
         for (number, page) in self.pages.iter().enumerate() {
-            if let Some(page) = page.as_ref().filter(|page| page.iter().any(|byte| *byte != 0)) {
+            if let Some(page) = page.as_ref().filter(|page| !is_zeros(&page[..])) {
                 hasher.update(&(number as u64).to_le_bytes());
                 hasher.update(&page[..]);
             }
