@@ -70,7 +70,7 @@ fn small_answers() {
     let expected = format!(r#"{{"info":{},"replicas":["0a","0b"]}}"#, info_text("k", b"x"));
     assert_eq!(response::head(&head.encode_to_vec()).unwrap(), expected);
     assert_eq!(response::delete(&[]).unwrap(), r#"{"deleted":false}"#);
-    let deleted = v1::DeleteResponse { deleted: true };
+    let deleted = v1::DeleteResponse { deleted: true, version: "v".into() };
     assert_eq!(response::delete(&deleted.encode_to_vec()).unwrap(), r#"{"deleted":true}"#);
     let outcome =
         v1::OutcomeResponse { kind: v1::outcome_response::Kind::Committed.into(), version: "v".into() };

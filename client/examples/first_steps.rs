@@ -31,6 +31,6 @@ async fn main() -> Result<(), Error> {
     println!("list {:?}", entries.iter().map(|entry| entry.name()).collect::<Vec<_>>());
 
     let deleted = client.delete("examples", "greeting", DeleteOptions::default()).await?;
-    println!("del  {deleted}");
+    println!("del  {}", deleted.found);
     Ok(())
 }

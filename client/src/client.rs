@@ -10,10 +10,9 @@ use holdfast_proto::v1::cluster_client::ClusterClient;
 use holdfast_proto::v1::objects_client::ObjectsClient;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 use crate::ambient::{Ambient, SystemAmbient, op_id_above};
-use crate::connect::{self, Connect};
+use crate::connect::{self, Connect, NodeChannel};
 use crate::drive::spawn_refresh;
 use crate::error::Error;
 
@@ -87,8 +86,8 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct NodeClients {
     url: Arc<str>,
-    pub(crate) objects: ObjectsClient<Channel>,
-    pub(crate) cluster: ClusterClient<Channel>,
+    pub(crate) objects: ObjectsClient<NodeChannel>,
+    pub(crate) cluster: ClusterClient<NodeChannel>,
 }
 
 impl Client {
@@ -164,7 +163,7 @@ impl Client {
         {
             return Ok(node.clone());
         }
-        let channel = connect::open(url, self.shared.connect.clone())?;
+        let channel = connect::open(url, &self.shared.connect)?;
         let node = NodeClients {
             url: url.into(),
             objects: ObjectsClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),

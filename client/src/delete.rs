@@ -6,7 +6,8 @@ use bytes::Bytes;
 use holdfast_core::client::{Answer, Kind};
 use holdfast_core::condition::Condition;
 use holdfast_core::ids::{ObjectName, OpId};
-use holdfast_proto::convert::condition_to_wire;
+use holdfast_core::term::Version;
+use holdfast_proto::convert::{condition_to_wire, optional_version};
 use holdfast_proto::v1;
 
 use crate::client::Client;
@@ -25,11 +26,21 @@ pub struct DeleteOptions {
     pub op_id: Option<OpId>,
 }
 
+/// What a delete did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deleted {
+    /// Whether there was an object.
+    pub found: bool,
+    /// The tombstone's version: of the one that this delete wrote, or, when there was no object, of the one that was
+    /// there. `None`: nothing was ever written to the key.
+    pub version: Option<Version>,
+}
+
 impl Client {
-    /// Deletes an object. `false`: there was none.
+    /// Deletes an object. That there was none is no error.
     ///
     /// Errors: `ConditionFailed`, `Invalid`, and what [`Code`](crate::Code) says of all calls.
-    pub async fn delete(&self, bucket: &str, key: &str, options: DeleteOptions) -> Result<bool, Error> {
+    pub async fn delete(&self, bucket: &str, key: &str, options: DeleteOptions) -> Result<Deleted, Error> {
         let name = ObjectName::new(bucket, key)?;
         let call = Call {
             kind: Kind::Mutation,
@@ -51,12 +62,18 @@ impl Client {
     }
 }
 
-async fn send(mut attempt: Attempt, mut message: v1::DeleteRequest) -> Attempted<bool> {
+async fn send(mut attempt: Attempt, mut message: v1::DeleteRequest) -> Attempted<Deleted> {
     message.op_id = Bytes::copy_from_slice(&attempt.op_id.to_bytes());
     message.retry = attempt.retry;
     match attempt.node.objects.delete(wire::request(message, attempt.timeout)).await {
-        Ok(answer) if answer.get_ref().deleted => wire::answered(Answer::Ok, true),
-        Ok(_) => wire::answered(Answer::Unchanged, false),
+        Ok(answer) => {
+            let v1::DeleteResponse { deleted: found, version } = answer.into_inner();
+            match optional_version(&version) {
+                Ok(version) if found => wire::answered(Answer::Ok, Deleted { found, version }),
+                Ok(version) => wire::answered(Answer::Unchanged, Deleted { found, version }),
+                Err(invalid) => wire::senseless(Answer::Lost, &invalid.to_string()),
+            }
+        }
         Err(status) => wire::failed(&status),
     }
 }

@@ -11,6 +11,7 @@ use crate::ambient::{op_id_above, random_u64};
 use crate::attempts::Attempts;
 use crate::client::{Client, NodeClients};
 use crate::error::Error;
+use crate::tasks;
 
 /// One operation, as its verb describes it.
 pub(crate) struct Call {
@@ -170,7 +171,7 @@ impl Run {
 /// Asks `slot` for the topology, beside whatever caused it.
 pub(crate) fn spawn_refresh(client: &Client, slot: Slot) {
     let client = Client::clone(client);
-    tokio::spawn(async move {
+    tasks::spawn(async move {
         let timeout = Duration::from_millis(client.refresh_timeout_ms());
         let topology = match client.node(slot) {
             Ok(node) => tokio::time::timeout(timeout, node.topology(timeout)).await.ok().flatten(),

@@ -6,6 +6,7 @@ use std::fmt;
 use holdfast_core::client::Failure;
 use holdfast_core::error::{Code, Error as CoreError, Invalid};
 use holdfast_core::ids::OpId;
+use holdfast_core::term::Version;
 
 /// A refused or failed call: the code says what can be done about it, the message says it to people.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +33,17 @@ impl Error {
     /// [`Client::outcome`](crate::Client::outcome), or repeat it under the same id.
     pub fn op_id(&self) -> Option<OpId> {
         self.0.op_id
+    }
+
+    /// The version that a refusal speaks of: the object's that a condition failed on, or the tombstone's where there was
+    /// no object. `None`: nothing was ever written to the key, or the error is of another kind.
+    ///
+    /// A key's versions are totally ordered, those of tombstones among them.
+    pub fn version(&self) -> Option<Version> {
+        match self.code() {
+            Code::ConditionFailed(Some(version)) => Some(*version),
+            _ => self.0.error.tombstone.as_deref().copied(),
+        }
     }
 
     /// Whether there was no such object.
@@ -62,7 +74,7 @@ impl Error {
             Some(last) => Cow::Owned(format!("{what} (last: {})", last.message())),
             None => Cow::Borrowed(what),
         };
-        CoreError { code: failure.code(), message }.into()
+        CoreError { code: failure.code(), message, tombstone: None }.into()
     }
 }
 

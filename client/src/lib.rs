@@ -63,14 +63,15 @@ mod object;
 mod outcome;
 mod put;
 mod status;
+pub mod tasks;
 mod wire;
 
 pub use ambient::{Ambient, SystemAmbient};
 pub use client::{Client, ClientOptions};
 #[cfg(feature = "tcp")]
 pub use connect::Tcp;
-pub use connect::{BoxIo, Connect, Io};
-pub use delete::DeleteOptions;
+pub use connect::{BoxIo, Connect, Io, NodeChannel};
+pub use delete::{DeleteOptions, Deleted};
 pub use error::Error;
 #[cfg(feature = "etcd")]
 pub use etcd::{EtcdOptions, endpoints_from_etcd};

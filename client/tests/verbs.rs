@@ -55,9 +55,17 @@ async fn conditions_hold_or_say_what_is_there() {
     let swap = PutOptions { condition: Condition::IfVersion(first.version), ..PutOptions::default() };
     client.put("b", "k", "3", swap.clone()).await.unwrap();
     assert!(matches!(client.put("b", "k", "4", swap).await.unwrap_err().code(), Code::ConditionFailed(_)));
-    assert!(client.delete("b", "k", DeleteOptions::default()).await.unwrap());
-    assert!(!client.delete("b", "k", DeleteOptions::default()).await.unwrap());
-    assert!(client.get("b", "k", GetOptions::default()).await.unwrap_err().is_not_found());
+    let never = client.get("b", "none", GetOptions::default()).await.unwrap_err();
+    assert_eq!((never.is_not_found(), never.version()), (true, None));
+    let deleted = client.delete("b", "k", DeleteOptions::default()).await.unwrap();
+    assert!(deleted.found && deleted.version > Some(first.version));
+    let nothing = client.delete("b", "k", DeleteOptions::default()).await.unwrap();
+    assert!(!nothing.found && nothing.version == deleted.version);
+    let gone = client.get("b", "k", GetOptions::default()).await.unwrap_err();
+    assert_eq!((gone.is_not_found(), gone.version()), (true, deleted.version));
+    let present = PutOptions { condition: Condition::IfPresent, ..PutOptions::default() };
+    let refused = client.put("b", "k", "5", present).await.unwrap_err();
+    assert_eq!((refused.code(), refused.version()), (&Code::ConditionFailed(None), deleted.version));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! "May have happened" ([`Code::OutcomeUnknown`]) is never mixed with "did not happen" (all others).
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
@@ -107,17 +108,31 @@ pub struct Error {
     pub code: Code,
     /// What is wrong and what to do, for people.
     pub message: Cow<'static, str>,
+    /// Of [`Code::NotFound`] and of a condition that failed on an absent key: the version of the tombstone that the
+    /// answer is based on. `None`: nothing was ever written to the key. Always `None` with other codes. Boxed: errors are
+    /// returned by value everywhere.
+    pub tombstone: Option<Box<Version>>,
 }
 
 impl Error {
     /// With a fixed sentence.
     pub const fn new(code: Code, message: &'static str) -> Self {
-        Self { code, message: Cow::Borrowed(message) }
+        Self { code, message: Cow::Borrowed(message), tombstone: None }
     }
 
     /// With a sentence made at run time.
     pub const fn owned(code: Code, message: String) -> Self {
-        Self { code, message: Cow::Owned(message) }
+        Self { code, message: Cow::Owned(message), tombstone: None }
+    }
+
+    /// The refusal of a key without an object; `tombstone` as in the field.
+    pub fn not_found(tombstone: Option<Version>) -> Self {
+        Self::new(Code::NotFound, "there is no such object").with_tombstone(tombstone)
+    }
+
+    /// The same, based on this tombstone.
+    pub fn with_tombstone(self, tombstone: Option<Version>) -> Self {
+        Self { tombstone: tombstone.map(Box::new), ..self }
     }
 }
 
@@ -131,6 +146,6 @@ impl core::error::Error for Error {}
 
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
-        Self { code: Code::Invalid, message: invalid.0 }
+        Self { code: Code::Invalid, message: invalid.0, tombstone: None }
     }
 }

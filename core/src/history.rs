@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 
 use crate::ids::OpId;
+use crate::sometimes;
 use crate::term::Version;
 
 /// Entries a key remembers. More than the operations that can be in flight on one hot key at a time in practice, at
@@ -84,6 +85,7 @@ impl History {
             Err(at) => self.entries.insert(at, (op, effect)),
         }
         while self.entries.len() > HISTORY_ENTRIES_MAX {
+            sometimes!("a key forgets the oldest of its operations");
             self.floor = self.entries.remove(0).0;
         }
     }

@@ -17,4 +17,5 @@ pub mod listing;
 pub mod placement;
 pub mod record;
 pub mod register;
+pub mod sometimes;
 pub mod term;

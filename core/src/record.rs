@@ -64,6 +64,11 @@ impl Record {
         self.object().map(|_| self.version)
     }
 
+    /// The tombstone's version; `None` for an object.
+    pub fn tombstone_version(&self) -> Option<Version> {
+        matches!(self.state, State::Tombstone { .. }).then_some(self.version)
+    }
+
     /// The object; `None` for a tombstone.
     pub fn object(&self) -> Option<&Object> {
         match &self.state {

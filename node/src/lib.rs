@@ -11,6 +11,7 @@ pub mod logging;
 pub mod metrics;
 pub mod page;
 pub mod peer;
+pub mod pulse;
 pub mod registry;
 pub mod serve;
 pub mod service;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::error::Invalid;
+use holdfast_core::sometimes;
 use holdfast_proto::DESCRIPTORS;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -17,15 +19,13 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::Settings;
 use crate::engine::{Engine, EngineParts};
-use crate::env::{Env, Listener};
+use crate::env::{Env, Listener, tasks};
 use crate::http::{ClientPort, StoreCheck, serve_connections};
 use crate::metrics::Metrics;
 use crate::peer::serve_peers;
 use crate::registry::{NodeEntry, Registration, Registry, RegistryStore, RegistryTiming};
 use crate::store::{OpenError, Store, StoreOptions};
 
-/// How often the node looks whether its store has failed, and tells the health service whether it can serve.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After the leaderships were given up, peers have this long to hear of it before their connections end.
 const HANDOVER: Duration = Duration::from_millis(100);
 /// A stop waits this long for what peers have asked.
@@ -174,21 +174,29 @@ impl Running {
         let (stop_clients, stop_peers) = (CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::new();
         metrics.register_store(store.clone());
-        let (extra, health) = extra_services(engine.clone());
+        let (extra, health) = extra_services(engine);
         let checked = store.clone();
         let store_check: StoreCheck = Arc::new(move || match checked.failed() {
             None => Ok(()),
             Some(why) => Err(crate::store::StoreError::Failed(why.to_owned()).into()),
         });
         let port = ClientPort::new(engine, env.ambient.clone(), metrics.clone(), store_check, extra);
-        let clients = tokio::spawn(serve_connections(
+        let calls = port.clone();
+        env.net.offer(
+            &settings.client_listen,
+            Arc::new(move |request| {
+                let answer = calls.answer(request);
+                Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
+            }),
+        );
+        let clients = tasks::spawn(serve_connections(
             clients,
             port,
             metrics,
             stop_clients.clone(),
             settings.stop_grace,
         ));
-        let peers = tokio::spawn(serve_peers(
+        let peers = tasks::spawn(serve_peers(
             peers,
             settings.cluster.clone(),
             store.node_id(),
@@ -200,15 +208,13 @@ impl Running {
 
     /// Until somebody asks for a stop, or the store fails.
     async fn until(&self, stop: &CancellationToken, store: &Store) -> Result<(), ServeError> {
-        let mut look = interval(LOOK_EVERY);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = look.tick() => {}
-            }
-            if let Some(why) = store.failed() {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            why = store.until_failed() => {
+                sometimes!("a node stops because its store has failed");
                 tracing::error!(why, "the store has failed");
-                return Err(ServeError::StoreFailed(why.to_owned()));
+                Err(ServeError::StoreFailed(why.to_owned()))
             }
         }
     }
@@ -241,7 +247,7 @@ impl Running {
 }
 
 /// gRPC health and reflection. The task keeps the health's answer true.
-fn extra_services(engine: Engine) -> (Routes, JoinHandle<()>) {
+fn extra_services(engine: &Engine) -> (Routes, JoinHandle<()>) {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflect =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
@@ -250,23 +256,19 @@ fn extra_services(engine: Engine) -> (Routes, JoinHandle<()>) {
         (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no gRPC reflection"),
     }
-    (routes, tokio::spawn(report_health(engine, reporter)))
+    (routes, tasks::spawn(report_health(engine.readiness(), reporter)))
 }
 
-async fn report_health(engine: Engine, reporter: HealthReporter) {
-    let mut look = interval(LOOK_EVERY);
-    let mut told = None;
+async fn report_health(mut readiness: watch::Receiver<bool>, reporter: HealthReporter) {
     loop {
-        look.tick().await;
-        let ready = engine.ready().is_ok();
-        if told == Some(ready) {
-            continue;
-        }
-        told = Some(ready);
+        let ready = *readiness.borrow_and_update();
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", "holdfast.v1.Objects", "holdfast.v1.Cluster"] {
             reporter.set_service_status(service, status).await;
         }
         tracing::info!(ready, "readiness changed");
+        if readiness.changed().await.is_err() {
+            return;
+        }
     }
 }

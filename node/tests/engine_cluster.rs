@@ -70,15 +70,17 @@ async fn cluster(nodes: usize) -> Cluster {
         members.push(member(&registry, nodes).await);
     }
     let deadline = Instant::now() + Duration::from_secs(20);
-    let whole =
-        |engine: &Engine| engine.status().partitions.is_some_and(|counts| counts.whole == counts.total);
     for member in &members {
-        while member.engine.ready().is_err() || !whole(&member.engine) {
+        while member.engine.ready().is_err() || !whole(&member.engine).await {
             assert!(Instant::now() < deadline, "the cluster does not become ready");
             sleep(Duration::from_millis(20)).await;
         }
     }
     Cluster { members, _registry: registry }
+}
+
+async fn whole(engine: &Engine) -> bool {
+    engine.status().await.partitions.is_some_and(|counts| counts.whole == counts.total)
 }
 
 fn object(body: &str) -> NewObject {
@@ -127,9 +129,18 @@ async fn every_node_serves_every_verb() {
         let refused = a.put(name.clone(), fenced, object("no"), soon()).await.unwrap_err();
         assert_eq!(refused.code, Code::Fenced);
         if key % 3 == 0 {
-            assert!(b.delete(name.clone(), mutation(op + 6, Condition::Always), soon()).await.unwrap());
-            assert!(!a.delete(name.clone(), mutation(op + 7, Condition::Always), soon()).await.unwrap());
-            assert_eq!(c.get(name, soon()).await.unwrap_err().code, Code::NotFound);
+            let deleted = b.delete(name.clone(), mutation(op + 6, Condition::Always), soon()).await.unwrap();
+            assert!(deleted.found && deleted.version > Some(second.version));
+            let nothing = a.delete(name.clone(), mutation(op + 7, Condition::Always), soon()).await.unwrap();
+            assert!(!nothing.found && nothing.version == deleted.version);
+            let gone = c.get(name.clone(), soon()).await.unwrap_err();
+            assert_eq!((gone.code, gone.tombstone.as_deref().copied()), (Code::NotFound, deleted.version));
+            let swap = mutation(op + 8, Condition::IfVersion(second.version));
+            let refused = a.put(name, swap, object("late"), soon()).await.unwrap_err();
+            assert_eq!(
+                (refused.code, refused.tombstone.as_deref().copied()),
+                (Code::ConditionFailed(None), deleted.version)
+            );
         }
     }
     let expected: Vec<_> = (0..30).filter(|key| key % 3 != 0).map(|key| format!("key-{key:02}")).collect();

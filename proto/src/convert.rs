@@ -134,6 +134,11 @@ pub fn hash_from_slice(bytes: &[u8]) -> Result<[u8; 32], Invalid> {
     bytes.try_into().map_err(|_| Invalid::new("a BLAKE3 hash has 32 bytes"))
 }
 
+/// A version from the wire, where empty means that there is none.
+pub fn optional_version(text: &str) -> Result<Option<Version>, Invalid> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
 /// A condition from the wire (absent: always). An unknown kind is an error, never "always".
 pub fn condition_from_wire(condition: Option<&v1::Condition>) -> Result<Condition, Invalid> {
     use v1::condition::Kind;
@@ -173,6 +178,8 @@ impl From<&Error> for v1::ErrorDetail {
             Code::StaleOpId(floor) => detail.op_id_floor = id_bytes(floor.to_bytes()),
             _ => {}
         }
+        detail.tombstone_version =
+            error.tombstone.as_ref().map(|version| version.to_text()).unwrap_or_default();
         detail
     }
 }
@@ -200,6 +207,7 @@ impl TryFrom<v1::ErrorDetail> for Error {
             "internal" => Code::Internal,
             _ => return Err(Invalid::new("an error code that this version does not know")),
         };
-        Ok(Self::owned(code, detail.message))
+        let tombstone = optional_version(&detail.tombstone_version)?;
+        Ok(Self::owned(code, detail.message).with_tombstone(tombstone))
     }
 }

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{
-    Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Error, GetOptions, ListOptions,
-    OpId, Outcome, PutOptions, Version,
+    Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Deleted, Error, GetOptions,
+    ListOptions, OpId, Outcome, PutOptions, Version,
 };
 use parking_lot::Mutex;
 
-use crate::ambient::SimAmbient;
-use crate::history::{Action, History, OpNumber, Seen};
+use crate::ambient::{SimAmbient, WallClock};
+use crate::history::{Action, Held, History, OpNumber, Seen};
 use crate::hooks;
+use crate::host::HostId;
 use crate::net::SimNet;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
 
+/// The metadata that names the put an object was written by, so that heads and listings tell it too.
+const TEXT: &str = "text";
 /// The bucket of all simulated objects.
 pub const BUCKET: &str = "sim";
 
@@ -37,22 +40,25 @@ pub struct SimClient {
 #[derive(Clone)]
 pub(crate) struct ClientPlace {
     pub(crate) name: String,
+    pub(crate) host: HostId,
     pub(crate) net: SimNet,
     pub(crate) endpoints: Vec<String>,
     pub(crate) random: Random,
-    pub(crate) clock_ahead: Duration,
+    pub(crate) clock: WallClock,
     pub(crate) history: History,
     pub(crate) trace: Trace,
+    /// Puts of all programs that were this client, so that no two write the same.
+    pub(crate) puts: Arc<Mutex<u64>>,
 }
 
 impl SimClient {
     /// On the current host's runtime.
     pub(crate) fn new(place: ClientPlace) -> Self {
-        let ClientPlace { name, net, endpoints, random, clock_ahead, history, trace } = place;
+        let ClientPlace { name, host: _, net, endpoints, random, clock, history, trace, puts } = place;
         let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
-        options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock_ahead));
+        options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
-        Self { name: name.into(), client, net, random, history, trace, puts: Arc::default() }
+        Self { name: name.into(), client, net, random, history, trace, puts }
     }
 
     /// Its host's name.
@@ -63,6 +69,11 @@ impl SimClient {
     /// The real client, for what is not written down.
     pub fn raw(&self) -> &Client {
         &self.client
+    }
+
+    /// The network as this client's machine sees it.
+    pub fn net(&self) -> Arc<dyn node::env::Net> {
+        Arc::new(self.net.clone())
     }
 
     /// A stream of choices for a part of this client's work.
@@ -76,7 +87,7 @@ impl SimClient {
     pub fn only(&self, node: &str) -> Client {
         let endpoint = format!("http://{node}:{}", crate::cluster_node::CLIENT_PORT);
         let mut options = ClientOptions::with_connect([endpoint], Arc::new(self.net.clone()));
-        options.ambient = Arc::new(SimAmbient::new(self.random.fork(node), Duration::ZERO));
+        options.ambient = Arc::new(SimAmbient::new(self.random.fork(node), WallClock::default()));
         Client::new(options).expect("the endpoint is of a simulated node")
     }
 
@@ -117,6 +128,29 @@ impl SimClient {
         result
     }
 
+    /// As [`Self::put`]; when the outcome is unknown, asks again under the same op id, until it is known or `patience` is
+    /// over.
+    pub async fn put_again(
+        &self,
+        key: &str,
+        condition: Condition,
+        filler: usize,
+        patience: Duration,
+    ) -> Result<Version, Error> {
+        let (op, text) = self.begin_put(key, condition);
+        let mut result = self.send_put(key, &text, condition, filler, None).await;
+        let end = tokio::time::Instant::now() + patience;
+        while let Err(error) = &result
+            && let (Code::OutcomeUnknown, Some(op_id)) = (error.code(), error.op_id())
+            && tokio::time::Instant::now() < end
+        {
+            self.note(error);
+            result = self.send_put(key, &text, condition, filler, Some(op_id)).await;
+        }
+        self.end_put(op, &result);
+        result
+    }
+
     fn begin_put(&self, key: &str, condition: Condition) -> (OpNumber, String) {
         let number = {
             let mut puts = self.puts.lock();
@@ -137,7 +171,8 @@ impl SimClient {
     ) -> Result<Version, Error> {
         let mut body = format!("{text}|").into_bytes();
         body.resize(body.len() + filler, b'.');
-        let options = PutOptions { condition, op_id, ..PutOptions::default() };
+        let metadata = BTreeMap::from([(TEXT.to_owned(), text.to_owned())]);
+        let options = PutOptions { condition, op_id, metadata, ..PutOptions::default() };
         Ok(self.client.put(BUCKET, key, body, options).await?.version)
     }
 
@@ -170,11 +205,14 @@ impl SimClient {
         let options = DeleteOptions { condition, ..DeleteOptions::default() };
         let result = self.client.delete(BUCKET, key, options).await;
         let seen = match &result {
-            Ok(deleted) => Seen::Deleted(*deleted),
+            Ok(Deleted { found: true, version }) => {
+                Seen::Deleted(version.expect("a node tells the version of the tombstone that it wrote"))
+            }
+            Ok(Deleted { found: false, version }) => Seen::NothingToDelete(*version),
             Err(error) => self.refused(error),
         };
         self.history.end(op, seen);
-        result
+        result.map(|deleted| deleted.found)
     }
 
     /// Reads: the version and the text in front of the body.
@@ -193,7 +231,7 @@ impl SimClient {
                 Ok(Some((object.info.version, text)))
             }
             Err(error) if error.is_not_found() => {
-                self.history.end(op, Seen::Absent);
+                self.history.end(op, Seen::Absent(error.version()));
                 Ok(None)
             }
             Err(error) => {
@@ -209,11 +247,12 @@ impl SimClient {
         let op = self.history.begin(&self.name, key, Action::Read);
         match self.client.head(BUCKET, key).await {
             Ok(head) => {
-                self.history.end(op, Seen::Found(head.info.version, None));
+                let text = head.info.metadata.get(TEXT).cloned();
+                self.history.end(op, Seen::Found(head.info.version, text));
                 Ok(Some(head.info.version))
             }
             Err(error) if error.is_not_found() => {
-                self.history.end(op, Seen::Absent);
+                self.history.end(op, Seen::Absent(error.version()));
                 Ok(None)
             }
             Err(error) => {
@@ -227,19 +266,23 @@ impl SimClient {
     /// Lists everything with a prefix. `keys`: those under it that may exist; each counts as read by this listing.
     pub async fn list(&self, prefix: &str, keys: &[String]) -> Result<BTreeMap<String, Version>, Error> {
         let began = hooks::now();
-        let options = ListOptions { prefix: prefix.to_owned(), page_size: 5, ..ListOptions::default() };
+        // Small, so that a few keys take several pages.
+        let options = ListOptions { prefix: prefix.to_owned(), page_size: 2, ..ListOptions::default() };
         let mut lister = self.client.list(BUCKET, options)?;
-        let mut found = BTreeMap::new();
+        let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
         let mut last = String::new();
         while let Some(page) = lister.next_page().await.inspect_err(|error| self.note(error))? {
             for object in page.objects {
                 assert!(object.key > last, "a listing is not in order: {} after {last}", object.key);
                 last.clone_from(&object.key);
+                texts.insert(object.key.clone(), object.metadata.get(TEXT).cloned());
                 found.insert(object.key, object.version);
             }
         }
         for key in keys.iter().filter(|key| key.starts_with(prefix)) {
-            let seen = found.get(key).map_or(Seen::Absent, |version| Seen::Found(*version, None));
+            let seen = found
+                .get(key)
+                .map_or(Seen::Unlisted, |version| Seen::Found(*version, texts.remove(key).flatten()));
             self.history.add_read(&self.name, key, began, seen);
         }
         let stranger = found.keys().find(|key| !keys.contains(key));
@@ -249,7 +292,7 @@ impl SimClient {
 
     /// The fake registry, over this client's network.
     pub fn registry(&self) -> SimRegistry {
-        SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT))
+        SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT))
     }
 
     /// How the cluster does, as `node` sees it.
@@ -260,10 +303,14 @@ impl SimClient {
     /// What a mutation's refusal means for the history.
     fn refused(&self, error: &Error) -> Seen {
         match error.code() {
-            Code::ConditionFailed(version) => Seen::ConditionFailed(*version),
+            Code::ConditionFailed(Some(version)) => Seen::ConditionFailed(Held::Object(*version)),
+            Code::ConditionFailed(None) => Seen::ConditionFailed(Held::Absent(error.version())),
             Code::OutcomeUnknown => {
                 self.note(error);
                 Seen::Unknown
+            }
+            Code::NotFound => {
+                panic!("{} is told of a mutation that there is no such object: {error}", self.name)
             }
             _ => {
                 self.note(error);

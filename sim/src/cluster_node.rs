@@ -10,9 +10,11 @@ use node::serve::serve;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::ambient::SimAmbient;
+use crate::ambient::{SimAmbient, WallClock};
 use crate::disk::SimDisk;
-use crate::net::SimNet;
+use crate::host::HostId;
+use crate::net::{Fabric, SimNet};
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
@@ -26,19 +28,22 @@ pub const PEER_PORT: u16 = 7071;
 #[derive(Clone)]
 pub(crate) struct NodePlace {
     pub(crate) name: String,
+    pub(crate) host: HostId,
     pub(crate) disk: SimDisk,
     pub(crate) net: SimNet,
     pub(crate) random: Random,
-    pub(crate) clock_ahead: Duration,
+    pub(crate) clock: WallClock,
     pub(crate) settings: Arc<Settings>,
     pub(crate) trace: Trace,
-    pub(crate) process: Arc<Mutex<Process>>,
+    pub(crate) end: Arc<Mutex<ProcessEnd>>,
+    pub(crate) fabric: Arc<Fabric>,
+    pub(crate) oracles: Oracles,
 }
 
-/// The node's process.
+/// How the node's process ends.
 #[derive(Debug, Default)]
-pub(crate) struct Process {
-    /// How many there were.
+pub(crate) struct ProcessEnd {
+    /// How many processes there were.
     pub(crate) starts: u64,
     /// Asks the running one to stop.
     pub(crate) stop: CancellationToken,
@@ -75,27 +80,27 @@ pub(crate) fn settings(nodes: usize, zone: &str, lease_ttl: Duration) -> Setting
 }
 
 impl NodePlace {
-    /// One process of the node, on the current host. Never returns: the world ends a process that has ended itself, so
-    /// that its connections close.
-    pub(crate) async fn run(self) -> turmoil::Result {
+    /// One process of the node. The world buries it when it has ended, so that its connections close.
+    pub(crate) async fn run(self) {
         let (start, stop) = {
-            let mut process = self.process.lock();
-            process.starts += 1;
-            process.ended = None;
-            process.stop = CancellationToken::new();
-            (process.starts, process.stop.clone())
+            let mut end = self.end.lock();
+            end.starts += 1;
+            end.ended = None;
+            end.stop = CancellationToken::new();
+            (end.starts, end.stop.clone())
         };
         let random = self.random.fork(&format!("process {start}"));
         let env = Env {
             net: Arc::new(self.net.clone()),
             disk: self.disk.attach(),
-            ambient: Arc::new(SimAmbient::new(random, self.clock_ahead)),
+            ambient: Arc::new(SimAmbient::new(random, self.clock.clone())),
             blocking: Blocking::InPlace,
+            witness: self.oracles.for_node(&self.name),
         };
-        let registry = SimRegistry::new(self.net.clone(), format!("registry:{}", registry::PORT));
+        let registry = SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT));
         let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;
         self.trace.line(format_args!("{}: the process ends: {served:?}", self.name));
-        self.process.lock().ended = Some(served.map_err(|error| error.to_string()));
-        std::future::pending().await
+        self.end.lock().ended = Some(served.map_err(|error| error.to_string()));
+        self.fabric.want_driver();
     }
 }

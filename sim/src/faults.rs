@@ -1,220 +1,509 @@
-//! Random faults: which, when, how long, chosen by the seed.
+//! Faults by name, and the steps that each takes.
 //!
-//! Swarm: each seed switches a random half of the kinds off, so that rare combinations of the rest come up.
+//! A fault begins, lasts and ends. What it does in between is a list of [`Step`]s, worked out beforehand from the fault
+//! alone, so that taking one fault out of a plan leaves the others as they were.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::random::Random;
-use crate::world::World;
+use serde::{Deserialize, Serialize};
 
-/// Something that is done to a world.
-#[derive(Clone, PartialEq, Eq, Debug)]
+use crate::disk::{DiskFault, FileKind, Strike};
+use crate::fired::fire;
+use crate::registry::RegistryFault;
+use crate::world::{REGISTRY, World};
+
+/// What can go wrong. Hosts by name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(
+    missing_docs,
+    reason = "each kind says what it does; its fields are hosts and measures by their names"
+)]
 pub enum Fault {
-    /// [`World::cut`].
-    Cut(String, String),
-    /// [`World::heal`].
-    Heal(String, String),
-    /// [`World::isolate`].
-    Isolate(String),
-    /// [`World::rejoin`].
-    Rejoin(String),
-    /// [`World::kill`].
-    Kill(String),
-    /// [`World::power_loss`].
-    PowerLoss(String),
-    /// The disk fails at the so-manieth change from now, as the first sign of a power loss.
+    /// Two hosts do not reach each other.
+    Cut { a: String, b: String },
+    /// Packets of one direction are lost.
+    CutOneWay { from: String, to: String },
+    /// A node reaches nobody.
+    Isolate { node: String },
+    /// A node reaches clients and registry, but no other node.
+    CutFromPeers { node: String },
+    /// A client and a node do not reach each other.
+    CutClient { client: String, node: String },
+    /// A node does not reach the registry.
+    CutRegistry { node: String },
+    /// The nodes fall into two groups.
+    Split { left: Vec<String> },
+    /// Links of a node are cut one after the other, and healed in another order.
+    Swizzle { node: String },
+    /// A link comes and goes.
+    Flap { a: String, b: String, every_ms: u64 },
+    /// Packets between two hosts take longer.
+    SlowLink { a: String, b: String, ms: u64 },
+    /// Of a thousand packets between any hosts, so many are lost.
+    Loss { of_thousand: u32 },
+    /// A link carries so many bytes in a millisecond.
+    NarrowLink { a: String, b: String, bytes_per_ms: usize },
+
+    /// `kill -9`, and a start at the end.
+    Kill { node: String },
+    /// The same, all at once.
+    KillAll,
+    /// Killed again and again, soon after each start.
+    CrashLoop { node: String, every_ms: u64 },
+    /// SIGTERM, and a start at the end.
+    Stop { node: String },
+    /// All nodes are stopped and started, one after the other.
+    RollingRestart,
+    /// SIGSTOP and SIGCONT.
+    Freeze { node: String },
+    /// Runs for a moment, stands for a moment.
+    Stutter { node: String, on_ms: u64, off_ms: u64 },
+    /// A client's program is gone in the middle of what it does.
+    ClientVanishes { client: String },
+
+    /// A machine loses its power.
+    PowerLoss { node: String },
+    /// All do.
+    PowerLossAll,
+    /// At the so-manieth change of the disk.
+    TornPower { node: String, changes: u64 },
+    /// No room on the disk.
+    DiskFull { node: String },
+    /// A sync of the log fails once.
+    SyncFails { node: String },
+
+    /// The wall clock is set forward.
+    ClockForward { node: String, ms: i64 },
+    /// Or back.
+    ClockBack { node: String, ms: i64 },
+    /// Or runs fast or slow.
+    ClockDrift { node: String, ms_per_s: i64 },
+
+    /// The registry's process is gone for a while.
+    RegistryDown,
+    /// Its machine loses power: nobody is told.
+    RegistryDark,
+    /// What etcd does wrong; see [`RegistryFault`].
+    Registry { fault: RegistryFault },
+
+    /// A client asks as fast as it can.
+    Burst { client: String },
+    /// A client lists again and again.
+    ListingStorm { client: String },
+    /// A client sends large bodies.
+    LargeBodies { client: String },
+}
+
+/// One primitive change of the world.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Packets from one to the other are lost.
+    Cut(&'static str, String, String),
+    /// They are not any more.
+    Mend(&'static str, String, String),
+    /// Of all hosts' packets.
+    Lose(u32),
+    /// Both directions.
+    Slow(String, String, Duration),
+    /// Both directions.
+    Narrow(String, String, usize),
+    /// The process is gone.
+    Kill(&'static str, String),
+    /// With the power.
+    PowerLoss(&'static str, String),
+    /// At a change to come.
     PowerFails(String, u64),
-    /// [`World::restart`].
+    /// Its process starts, if none runs.
     Restart(String),
-    /// [`World::ask_to_stop`].
-    Stop(String),
-    /// [`World::set_latency`].
-    Latency(String, String, Duration),
-    /// [`World::stop_registry`].
+    /// SIGTERM.
+    Stop(&'static str, String),
+    /// SIGSTOP.
+    Freeze(String),
+    /// SIGCONT.
+    Thaw(&'static str, String),
+    /// Another program takes the client's place.
+    ReplaceClient(String),
+    /// No room.
+    Full(String),
+    /// Room again.
+    Room(String),
+    /// The next sync of the log.
+    FailSync(String),
+    /// In milliseconds.
+    Jump(String, i64),
+    /// In milliseconds per second.
+    Drift(String, i64),
+    /// The registry's process.
     StopRegistry,
-    /// [`World::start_registry`].
+    /// And its power.
+    DarkenRegistry,
+    /// Starts again.
     StartRegistry,
-    /// Every lease ends.
-    RevokeLeases,
-    /// The registry forgets its history.
-    Compact,
+    /// It does something wrong from here on, or at once.
+    RegistryWrong(RegistryFault),
+    /// No more.
+    RegistryRight(RegistryFault),
+    /// A client's load; see [`crate::workload::Storm`].
+    Storm(crate::workload::Storm, String),
 }
 
 impl Fault {
-    /// Does it.
-    pub fn apply(self, world: &mut World) {
+    /// Its name, as in a plan.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Cut(a, b) => world.cut(&a, &b),
-            Self::Heal(a, b) => world.heal(&a, &b),
-            Self::Isolate(host) => world.isolate(&host, &[]),
-            Self::Rejoin(host) => world.rejoin(&host),
-            Self::Kill(node) => world.kill(&node),
-            Self::PowerLoss(node) => world.power_loss(&node),
-            Self::PowerFails(node, changes) => world.disk(&node).power_off_in(changes),
-            Self::Restart(node) => world.restart(&node),
-            Self::Stop(node) => world.ask_to_stop(&node),
-            Self::Latency(a, b, latency) => world.set_latency(&a, &b, latency),
-            Self::StopRegistry => world.stop_registry(),
-            Self::StartRegistry => world.start_registry(),
-            Self::RevokeLeases => {
-                world.note("fault: every lease ends");
-                world.registry().lock().revoke_all();
-            }
-            Self::Compact => {
-                world.note("fault: the registry is compacted");
-                world.registry().lock().compact();
-            }
+            Self::Cut { .. } => "cut",
+            Self::CutOneWay { .. } => "cut-one-way",
+            Self::Isolate { .. } => "isolate",
+            Self::CutFromPeers { .. } => "cut-from-peers",
+            Self::CutClient { .. } => "cut-client",
+            Self::CutRegistry { .. } => "cut-registry",
+            Self::Split { .. } => "split",
+            Self::Swizzle { .. } => "swizzle",
+            Self::Flap { .. } => "flap",
+            Self::SlowLink { .. } => "slow-link",
+            Self::Loss { .. } => "loss",
+            Self::NarrowLink { .. } => "narrow-link",
+            Self::Kill { .. } => "kill",
+            Self::KillAll => "kill-all",
+            Self::CrashLoop { .. } => "crash-loop",
+            Self::Stop { .. } => "stop",
+            Self::RollingRestart => "rolling-restart",
+            Self::Freeze { .. } => "freeze",
+            Self::Stutter { .. } => "stutter",
+            Self::ClientVanishes { .. } => "client-vanishes",
+            Self::PowerLoss { .. } => "power-loss",
+            Self::PowerLossAll => "power-loss-all",
+            Self::TornPower { .. } => "torn-power",
+            Self::DiskFull { .. } => "disk-full",
+            Self::SyncFails { .. } => "sync-fails",
+            Self::ClockForward { .. } => "clock-forward",
+            Self::ClockBack { .. } => "clock-back",
+            Self::ClockDrift { .. } => "clock-drift",
+            Self::RegistryDown => "registry-down",
+            Self::RegistryDark => "registry-dark",
+            Self::Registry { fault } => fault.name(),
+            Self::Burst { .. } => "burst",
+            Self::ListingStorm { .. } => "listing-storm",
+            Self::LargeBodies { .. } => "large-bodies",
         }
     }
+
+    /// The hosts that it is about; none: all.
+    pub fn hosts(&self) -> Vec<String> {
+        match self {
+            Self::Cut { a, b }
+            | Self::Flap { a, b, .. }
+            | Self::SlowLink { a, b, .. }
+            | Self::NarrowLink { a, b, .. } => {
+                vec![a.clone(), b.clone()]
+            }
+            Self::CutOneWay { from, to } => vec![from.clone(), to.clone()],
+            Self::CutClient { client, node } => vec![client.clone(), node.clone()],
+            Self::CutRegistry { node } => vec![node.clone(), REGISTRY.to_owned()],
+            Self::Split { left } => left.clone(),
+            Self::Isolate { node }
+            | Self::CutFromPeers { node }
+            | Self::Swizzle { node }
+            | Self::Kill { node }
+            | Self::CrashLoop { node, .. }
+            | Self::Stop { node }
+            | Self::Freeze { node }
+            | Self::Stutter { node, .. }
+            | Self::PowerLoss { node }
+            | Self::TornPower { node, .. }
+            | Self::DiskFull { node }
+            | Self::SyncFails { node }
+            | Self::ClockForward { node, .. }
+            | Self::ClockBack { node, .. }
+            | Self::ClockDrift { node, .. } => vec![node.clone()],
+            Self::ClientVanishes { client }
+            | Self::Burst { client }
+            | Self::ListingStorm { client }
+            | Self::LargeBodies { client } => vec![client.clone()],
+            Self::RegistryDown | Self::RegistryDark | Self::Registry { .. } => {
+                vec![REGISTRY.to_owned()]
+            }
+            Self::KillAll | Self::RollingRestart | Self::PowerLossAll | Self::Loss { .. } => Vec::new(),
+        }
+    }
+
+    /// What it does, and when, in a world of these nodes and clients.
+    pub fn steps(
+        &self,
+        at: Duration,
+        lasts: Duration,
+        nodes: &[String],
+        clients: &[String],
+    ) -> Vec<(Duration, Step)> {
+        let end = at + lasts;
+        let kind = self.kind();
+        let mut steps = Vec::new();
+        let mut during = |from: Step, to: Step| steps.extend([(at, from), (end, to)]);
+        let mut cut_both = |a: &str, b: &str| {
+            for (a, b) in [(a, b), (b, a)] {
+                during(
+                    Step::Cut(kind, a.to_owned(), b.to_owned()),
+                    Step::Mend(kind, a.to_owned(), b.to_owned()),
+                );
+            }
+        };
+        match self {
+            Self::Cut { a, b } | Self::CutClient { client: a, node: b } => cut_both(a, b),
+            Self::CutRegistry { node } => cut_both(node, REGISTRY),
+            Self::CutOneWay { from, to } => {
+                during(Step::Cut(kind, from.clone(), to.clone()), Step::Mend(kind, from.clone(), to.clone()));
+            }
+            Self::Isolate { node } => {
+                let others = nodes.iter().chain(clients).map(String::as_str).chain([REGISTRY]);
+                others.filter(|other| other != node).for_each(|other| cut_both(node, other));
+            }
+            Self::CutFromPeers { node } => {
+                nodes.iter().filter(|other| *other != node).for_each(|other| cut_both(node, other));
+            }
+            Self::Split { left } => {
+                for a in left {
+                    nodes.iter().filter(|other| !left.contains(other)).for_each(|b| cut_both(a, b));
+                }
+            }
+            Self::Swizzle { node } => steps = swizzle(kind, node, nodes, at, lasts),
+            Self::Flap { a, b, every_ms } => steps = flap(kind, a, b, at, end, *every_ms),
+            Self::SlowLink { a, b, ms } => during(
+                Step::Slow(a.clone(), b.clone(), Duration::from_millis(*ms)),
+                Step::Slow(a.clone(), b.clone(), Duration::ZERO),
+            ),
+            Self::NarrowLink { a, b, bytes_per_ms } => during(
+                Step::Narrow(a.clone(), b.clone(), *bytes_per_ms),
+                Step::Narrow(a.clone(), b.clone(), 0),
+            ),
+            Self::Loss { of_thousand } => during(Step::Lose(*of_thousand), Step::Lose(0)),
+            Self::Kill { node } => during(Step::Kill(kind, node.clone()), Step::Restart(node.clone())),
+            Self::KillAll => {
+                nodes
+                    .iter()
+                    .for_each(|node| during(Step::Kill(kind, node.clone()), Step::Restart(node.clone())));
+            }
+            Self::CrashLoop { node, every_ms } => {
+                let mut now = at;
+                while now < end {
+                    steps.push((now, Step::Kill(kind, node.clone())));
+                    steps.push((now + Duration::from_millis(1), Step::Restart(node.clone())));
+                    now += Duration::from_millis((*every_ms).max(2));
+                }
+            }
+            Self::Stop { node } => during(Step::Stop(kind, node.clone()), Step::Restart(node.clone())),
+            Self::RollingRestart => {
+                let each = lasts / u32::try_from(nodes.len()).expect("few nodes");
+                for (number, node) in (0..).zip(nodes) {
+                    steps.push((at + each * number, Step::Stop(kind, node.clone())));
+                    steps.push((at + each * (number + 1), Step::Restart(node.clone())));
+                }
+            }
+            Self::Freeze { node } => during(Step::Freeze(node.clone()), Step::Thaw(kind, node.clone())),
+            Self::Stutter { node, on_ms, off_ms } => {
+                let (on, off) =
+                    (Duration::from_millis((*on_ms).max(1)), Duration::from_millis((*off_ms).max(1)));
+                let mut now = at;
+                while now < end {
+                    steps.push((now, Step::Freeze(node.clone())));
+                    steps.push((now + off, Step::Thaw(kind, node.clone())));
+                    now += on + off;
+                }
+            }
+            Self::ClientVanishes { client } => steps.push((at, Step::ReplaceClient(client.clone()))),
+            Self::PowerLoss { node } => {
+                during(Step::PowerLoss(kind, node.clone()), Step::Restart(node.clone()));
+            }
+            Self::PowerLossAll => nodes.iter().for_each(|node| {
+                during(Step::PowerLoss(kind, node.clone()), Step::Restart(node.clone()));
+            }),
+            Self::TornPower { node, changes } => {
+                during(Step::PowerFails(node.clone(), *changes), Step::Restart(node.clone()));
+            }
+            Self::DiskFull { node } => during(Step::Full(node.clone()), Step::Room(node.clone())),
+            Self::SyncFails { node } => during(Step::FailSync(node.clone()), Step::Restart(node.clone())),
+            Self::ClockForward { node, ms } => steps.push((at, Step::Jump(node.clone(), ms.abs()))),
+            Self::ClockBack { node, ms } => steps.push((at, Step::Jump(node.clone(), -ms.abs()))),
+            Self::ClockDrift { node, ms_per_s } => {
+                during(Step::Drift(node.clone(), *ms_per_s), Step::Drift(node.clone(), 0));
+            }
+            Self::RegistryDown => during(Step::StopRegistry, Step::StartRegistry),
+            Self::RegistryDark => during(Step::DarkenRegistry, Step::StartRegistry),
+            Self::Registry { fault } if fault.lasts() => {
+                during(Step::RegistryWrong(*fault), Step::RegistryRight(*fault));
+            }
+            Self::Registry { fault } => steps.push((at, Step::RegistryWrong(*fault))),
+            Self::Burst { client } => {
+                steps.push((at, Step::Storm(crate::workload::Storm::Burst, client.clone())));
+            }
+            Self::ListingStorm { client } => {
+                steps.push((at, Step::Storm(crate::workload::Storm::Listings, client.clone())));
+            }
+            Self::LargeBodies { client } => {
+                steps.push((at, Step::Storm(crate::workload::Storm::LargeBodies, client.clone())));
+            }
+        }
+        steps
+    }
+}
+
+fn swizzle(
+    kind: &'static str,
+    node: &str,
+    nodes: &[String],
+    at: Duration,
+    lasts: Duration,
+) -> Vec<(Duration, Step)> {
+    let others: Vec<&String> = nodes.iter().filter(|other| *other != node).collect();
+    let count = u32::try_from(others.len()).expect("few nodes");
+    let pause = lasts / (2 * count + 1);
+    let mut steps = Vec::new();
+    for (number, other) in (0..).zip(&others) {
+        // Healed in the order in which they were cut, half a round later: each is cut for as long, at another time.
+        let (cut, mend) = (at + pause * number, at + pause * (number + count));
+        for (a, b) in [(node, other.as_str()), (other.as_str(), node)] {
+            steps.push((cut, Step::Cut(kind, a.to_owned(), b.to_owned())));
+            steps.push((mend, Step::Mend(kind, a.to_owned(), b.to_owned())));
+        }
+    }
+    steps
+}
+
+fn flap(
+    kind: &'static str,
+    a: &str,
+    b: &str,
+    at: Duration,
+    end: Duration,
+    every_ms: u64,
+) -> Vec<(Duration, Step)> {
+    let half = Duration::from_millis((every_ms / 2).max(1));
+    let mut steps = Vec::new();
+    let mut now = at;
+    while now < end {
+        for (a, b) in [(a, b), (b, a)] {
+            steps.push((now, Step::Cut(kind, a.to_owned(), b.to_owned())));
+            steps.push((now + half, Step::Mend(kind, a.to_owned(), b.to_owned())));
+        }
+        now += 2 * half;
+    }
+    steps
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-/// A kind of fault, with its beginning and its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Cut,
-    Isolate,
-    ClientCut,
-    RegistryCut,
-    Kill,
-    KillAll,
-    PowerLoss,
-    PowerLossAll,
-    TornPower,
-    Stop,
-    Slow,
-    RegistryDown,
-    Registry,
-}
-
-impl Kind {
-    const ALL: [Self; 13] = [
-        Self::Cut,
-        Self::Isolate,
-        Self::ClientCut,
-        Self::RegistryCut,
-        Self::Kill,
-        Self::KillAll,
-        Self::PowerLoss,
-        Self::PowerLossAll,
-        Self::TornPower,
-        Self::Stop,
-        Self::Slow,
-        Self::RegistryDown,
-        Self::Registry,
-    ];
-}
-
-/// Faults and their times, earliest first.
-#[derive(Clone, Debug, Default)]
-pub struct Plan(Vec<(Duration, Fault)>);
-
-impl Plan {
-    /// Random faults within `time`, on these nodes and clients. `latency`: the usual one.
-    pub fn random(
-        mut random: Random,
-        time: Duration,
-        nodes: &[String],
-        clients: &[String],
-        latency: Duration,
-    ) -> Self {
-        let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.one_in(2)).collect();
-        if kinds.is_empty() {
-            kinds = Kind::ALL.to_vec();
-        }
-        let mut plan = Self::default();
-        for _ in 0..4 + random.below(14) {
-            let kind = random.pick(&kinds);
-            let begin =
-                Duration::from_millis(random.below(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
-            let end = begin + random.log_ms(2, 2_000);
-            plan.add(kind, begin, end, &mut random, nodes, clients, latency);
-        }
-        plan.0.sort_by_key(|(at, _)| *at);
-        plan
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one fault with all of its choices")]
-    fn add(
-        &mut self,
-        kind: Kind,
-        begin: Duration,
-        end: Duration,
-        random: &mut Random,
-        nodes: &[String],
-        clients: &[String],
-        latency: Duration,
-    ) {
-        let at = random.index(nodes.len());
-        let node = nodes[at].clone();
-        let other = nodes[(at + 1 + random.index(nodes.len() - 1)) % nodes.len()].clone();
-        let client = random.pick(clients);
-        let registry = "registry".to_owned();
-        let mut lasts = |from: Fault, to: Fault| self.0.extend([(begin, from), (end, to)]);
-        let restart = Fault::Restart(node.clone());
-        match kind {
-            Kind::Cut => lasts(Fault::Cut(node.clone(), other.clone()), Fault::Heal(node, other)),
-            Kind::Isolate => lasts(Fault::Isolate(node.clone()), Fault::Rejoin(node)),
-            Kind::ClientCut => lasts(Fault::Cut(node.clone(), client.clone()), Fault::Heal(node, client)),
-            Kind::RegistryCut => {
-                lasts(Fault::Cut(node.clone(), registry.clone()), Fault::Heal(node, registry));
+        match self {
+            Self::Cut { a, b } => write!(f, "{a} and {b} do not reach each other"),
+            Self::CutOneWay { from, to } => write!(f, "what {from} sends to {to} is lost"),
+            Self::Isolate { node } => write!(f, "{node} reaches nobody"),
+            Self::CutFromPeers { node } => write!(f, "{node} reaches no other node"),
+            Self::CutClient { client, node } => write!(f, "{client} and {node} do not reach each other"),
+            Self::CutRegistry { node } => write!(f, "{node} does not reach the registry"),
+            Self::Split { left } => {
+                write!(f, "{} and the other nodes do not reach each other", left.join(", "))
             }
-            Kind::Kill => lasts(Fault::Kill(node), restart),
-            Kind::PowerLoss => lasts(Fault::PowerLoss(node), restart),
-            Kind::KillAll => {
-                for node in nodes {
-                    lasts(Fault::Kill(node.clone()), Fault::Restart(node.clone()));
+            Self::Swizzle { node } => write!(f, "links of {node} are cut one by one"),
+            Self::Flap { a, b, every_ms } => {
+                write!(f, "the link of {a} and {b} comes and goes every {every_ms} ms")
+            }
+            Self::SlowLink { a, b, ms } => write!(f, "packets between {a} and {b} take {ms} ms longer"),
+            Self::Loss { of_thousand } => write!(f, "{of_thousand} of 1000 packets are lost"),
+            Self::NarrowLink { a, b, bytes_per_ms } => {
+                write!(f, "the link of {a} and {b} carries {bytes_per_ms} bytes in a millisecond")
+            }
+            Self::Kill { node } => write!(f, "{node} is killed"),
+            Self::KillAll => write!(f, "all nodes are killed"),
+            Self::CrashLoop { node, every_ms } => write!(f, "{node} is killed every {every_ms} ms"),
+            Self::Stop { node } => write!(f, "{node} is asked to stop"),
+            Self::RollingRestart => write!(f, "all nodes are restarted, one after the other"),
+            Self::Freeze { node } => write!(f, "{node} stands still"),
+            Self::Stutter { node, on_ms, off_ms } => {
+                write!(f, "{node} runs for {on_ms} ms, stands still for {off_ms} ms, and so on")
+            }
+            Self::ClientVanishes { client } => write!(f, "{client} vanishes, another takes its place"),
+            Self::PowerLoss { node } => write!(f, "{node} loses its power"),
+            Self::PowerLossAll => write!(f, "all nodes lose their power"),
+            Self::TornPower { node, changes } => {
+                write!(f, "{node} loses its power at change {changes} of its disk")
+            }
+            Self::DiskFull { node } => write!(f, "the disk of {node} is full"),
+            Self::SyncFails { node } => write!(f, "a sync of the log of {node} fails"),
+            Self::ClockForward { node, ms } => write!(f, "the wall clock of {node} is set {ms} ms forward"),
+            Self::ClockBack { node, ms } => write!(f, "the wall clock of {node} is set {ms} ms back"),
+            Self::ClockDrift { node, ms_per_s } => {
+                write!(f, "the wall clock of {node} gains {ms_per_s} ms in a second")
+            }
+            Self::RegistryDown => write!(f, "the registry's process is gone"),
+            Self::RegistryDark => write!(f, "the registry's machine has no power"),
+            Self::Registry { fault } => write!(f, "the registry misbehaves: {fault}"),
+            Self::Burst { client } => write!(f, "{client} asks for many things at once"),
+            Self::ListingStorm { client } => write!(f, "{client} lists many times at once"),
+            Self::LargeBodies { client } => write!(f, "{client} sends large bodies"),
+        }
+    }
+}
+
+impl Step {
+    /// Does it. A storm is the workload's to raise.
+    pub fn apply(&self, world: &mut World) {
+        world.note(&format!("{self:?}"));
+        match self {
+            Self::Cut(kind, from, to) => world.with_link(from, to, |link| link.cut(kind)),
+            Self::Mend(kind, from, to) => world.with_link(from, to, |link| link.mend(kind)),
+            Self::Lose(of_thousand) => world.lose_everywhere(*of_thousand),
+            Self::Slow(a, b, by) => world.slow_down(a, b, *by),
+            Self::Narrow(a, b, bytes) => {
+                world.with_link(a, b, |link| link.narrow(*bytes));
+                world.with_link(b, a, |link| link.narrow(*bytes));
+            }
+            Self::Kill(kind, node) => {
+                fire(kind, u64::from(world.is_running(node)));
+                world.kill(node);
+            }
+            Self::PowerLoss(kind, node) => {
+                fire(kind, u64::from(world.is_running(node)));
+                world.power_loss(node);
+            }
+            Self::PowerFails(node, changes) => {
+                if world.is_running(node) {
+                    world.disk(node).power_off_in(*changes);
                 }
             }
-            Kind::PowerLossAll => {
-                for node in nodes {
-                    lasts(Fault::PowerLoss(node.clone()), Fault::Restart(node.clone()));
-                }
+            Self::Restart(node) => world.restart(node),
+            Self::Stop(kind, node) => {
+                fire(kind, u64::from(world.is_running(node)));
+                world.ask_to_stop(node);
             }
-            Kind::TornPower => {
-                // The disk stops in the middle of something, the rest of the machine a moment later.
-                lasts(Fault::PowerFails(node.clone(), 1 + random.below(40)), restart);
-                let off = begin + Duration::from_millis(random.below(50));
-                self.0.push((off.min(end), Fault::PowerLoss(node)));
+            Self::Freeze(node) => world.freeze(node),
+            Self::Thaw(kind, node) => fire(kind, world.thaw(node)),
+            Self::ReplaceClient(client) => {
+                fire("client-vanishes", 1);
+                world.replace_client(client);
             }
-            Kind::Stop => lasts(Fault::Stop(node), restart),
-            Kind::Slow => {
-                let slow = random.log_ms(8, 300);
-                lasts(
-                    Fault::Latency(node.clone(), other.clone(), slow),
-                    Fault::Latency(node, other, latency),
-                );
+            Self::Full(node) => {
+                let disk = world.disk(node);
+                disk.set_capacity(Some(disk.used()));
             }
-            Kind::RegistryDown => lasts(Fault::StopRegistry, Fault::StartRegistry),
-            Kind::Registry => lasts(Fault::RevokeLeases, Fault::Compact),
+            Self::Room(node) => world.disk(node).set_capacity(None),
+            Self::FailSync(node) => {
+                let once = Strike::nth(0, FileKind::Log);
+                world.disk(node).set_fault(DiskFault::SyncError, Some(once));
+            }
+            Self::Jump(node, ms) => world.clock(node).jump(*ms),
+            Self::Drift(node, ms_per_s) => world.clock(node).drift(*ms_per_s),
+            Self::StopRegistry => {
+                fire("registry-down", 1);
+                world.stop_registry();
+            }
+            Self::DarkenRegistry => {
+                fire("registry-dark", 1);
+                world.darken_registry();
+            }
+            Self::StartRegistry => world.start_registry(),
+            Self::RegistryWrong(fault) => world.registry().lock().begin(*fault),
+            Self::RegistryRight(fault) => world.registry().lock().end(*fault),
+            Self::Storm(..) => {}
         }
-    }
-
-    /// The same plan, its times counted from `start`.
-    pub(crate) fn from(mut self, start: Duration) -> Self {
-        for (at, _) in &mut self.0 {
-            *at += start;
-        }
-        self
-    }
-
-    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<Fault> {
-        let due = self.0.iter().take_while(|(at, _)| *at <= now).count();
-        self.0.drain(..due).map(|(_, fault)| fault).collect()
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// One line for each fault.
-    pub(crate) fn describe(&self) -> Vec<String> {
-        self.0.iter().map(|(at, fault)| format!("{:.3} {fault}", at.as_secs_f64() * 1e3)).collect()
     }
 }

@@ -32,14 +32,27 @@ pub enum Seen {
     Nothing,
     /// The put wrote this version.
     Wrote(Version),
-    /// The delete found something, or not.
-    Deleted(bool),
-    /// The condition did not hold: the key had this version.
-    ConditionFailed(Option<Version>),
-    /// The read found this version, and this text in front of the body (`None`: the body was not read).
+    /// The delete found something; the tombstone that it wrote.
+    Deleted(Version),
+    /// There was nothing to delete: the tombstone that was there (`None`: nothing was ever written).
+    NothingToDelete(Option<Version>),
+    /// The condition did not hold, as the key held this.
+    ConditionFailed(Held),
+    /// The read found this version, and the text of the put that wrote it (`None`: the answer had no such text).
     Found(Version, Option<String>),
-    /// The read found nothing.
-    Absent,
+    /// The read found no object, but this tombstone (`None`: nothing was ever written).
+    Absent(Option<Version>),
+    /// The listing did not show the key. It says nothing of tombstones.
+    Unlisted,
+}
+
+/// What a key held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// An object of this version.
+    Object(Version),
+    /// No object, but this tombstone (`None`: nothing was ever written).
+    Absent(Option<Version>),
 }
 
 /// One operation on one key.

@@ -26,11 +26,11 @@ const MONOTONIC_START_S: u64 = 1_000_000;
 #[derive(Clone, Copy)]
 struct Hooked {
     random: Random,
-    now: Duration,
     draws: u64,
 }
 
 thread_local! {
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static HOOKED: Cell<Option<Hooked>> = const { Cell::new(None) };
 }
 
@@ -40,14 +40,13 @@ pub fn enter(seed: u64) {
     black_box(getrandom as *const ());
     black_box(clock_gettime as *const ());
     let random = Random::new(seed, "operating system");
-    HOOKED.set(Some(Hooked { random, now: Duration::ZERO, draws: 0 }));
+    HOOKED.set(Some(Hooked { random, draws: 0 }));
+    NOW.set(Duration::ZERO);
 }
 
-/// Sets the time since the simulation's start.
+/// Sets the time since the simulation's start: whoever drives the simulated clock tells it here.
 pub fn set_now(now: Duration) {
-    if let Some(hooked) = HOOKED.get() {
-        HOOKED.set(Some(Hooked { now, ..hooked }));
-    }
+    NOW.set(now);
 }
 
 /// How often randomness was asked of the operating system on this thread.
@@ -55,10 +54,18 @@ pub fn draws() -> u64 {
     HOOKED.get().map_or(0, |hooked| hooked.draws)
 }
 
-/// The time since the simulation's start: to the millisecond on a host, to the step elsewhere.
+/// The time since the simulation's start.
 pub fn now() -> Duration {
-    let coarse = HOOKED.get().map_or(Duration::ZERO, |hooked| hooked.now);
-    if turmoil::in_simulation() { turmoil::sim_elapsed().unwrap_or(coarse) } else { coarse }
+    NOW.get()
+}
+
+/// Processor time of this thread, which is real also where the clocks are simulated.
+pub fn real_now() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is written to a local.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Overrides the C library's `getrandom`.
@@ -92,14 +99,14 @@ pub unsafe extern "C" fn getrandom(buffer: *mut c_void, len: usize, flags: c_uin
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     let hooked = HOOKED.try_with(Cell::get).unwrap_or(None);
-    let Some(hooked) = hooked else {
+    if hooked.is_none() {
         // SAFETY: the caller's promise is passed on.
         let result: c_long = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
         return c_int::try_from(result).unwrap_or(-1);
-    };
+    }
     let wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
     let start = Duration::from_secs(if wall { EPOCH_UNIX_S } else { MONOTONIC_START_S });
-    let now = start + hooked.now;
+    let now = start + NOW.get();
     let seconds = libc::time_t::try_from(now.as_secs()).unwrap_or(libc::time_t::MAX);
     let value = libc::timespec { tv_sec: seconds, tv_nsec: c_long::from(now.subsec_nanos().cast_signed()) };
     // SAFETY: the caller promises a writable `timespec`.

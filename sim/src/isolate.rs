@@ -21,7 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::hooks;
-use crate::trace::Trace;
+use crate::reach;
+use crate::trace::{Detail, Trace};
 
 /// Set in a child: the name of the test whose body it runs.
 const CHILD: &str = "HOLDFAST_SIM_CHILD";
@@ -212,15 +213,16 @@ fn wait(mut child: Child) -> io::Result<(std::process::Output, bool)> {
 
 /// In the child: the body, on a fresh thread, whose hash maps have their keys from the seed.
 fn child(seed: u64, body: fn(u64, Trace)) {
-    let print = env::var_os(LOG).is_some();
+    let detail = if env::var_os(LOG).is_some() { Detail::Print } else { Detail::Lines };
     fail_on_any_panic();
     let simulation = move || {
         hooks::enter(seed);
-        let trace = Trace::new(print);
+        let trace = Trace::new(detail);
         *RUNNING.lock().expect("nothing panics while it holds this") = Some(trace.clone());
-        // Warnings of libraries too; turmoil's packets are in the trace by their bytes.
-        let logs = trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug,turmoil=off");
+        // Warnings of libraries too.
+        let logs = trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug");
         body(seed, trace.clone());
+        reach::note_if_asked(seed);
         drop(logs);
         trace.digest()
     };
@@ -230,7 +232,7 @@ fn child(seed: u64, body: fn(u64, Trace)) {
     println!("\n{VERDICT}{} ({events} events)", hash.to_hex());
 }
 
-/// Tasks of hosts run on turmoil's runtimes, which swallow panics: end the process instead.
+/// Tasks run on a runtime, which swallows panics: end the process instead.
 fn fail_on_any_panic() {
     panic::set_hook(Box::new(|info| {
         let trace = RUNNING.try_lock().ok().and_then(|running| running.clone());

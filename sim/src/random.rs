@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+/// 64 bits that depend on a seed, a place and a time, and on nothing that was drawn before.
+pub fn keyed(seed: u64, place: u64, at: u64) -> u64 {
+    let place = Random(seed ^ place.wrapping_mul(0xd6e8_feb8_6659_fd93)).bits();
+    Random(place ^ at.wrapping_mul(0xa076_1d64_78bd_642f)).bits()
+}
+
 /// A stream of choices (splitmix64: small, and good enough for choosing faults).
 #[derive(Clone, Copy, Debug)]
 pub struct Random(u64);

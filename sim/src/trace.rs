@@ -1,12 +1,14 @@
 //! The trace of a run: everything that happened, in order, hashed. Two runs of one seed must give the same hash.
 //!
-//! What goes in: every byte written to and read from a connection, every disk operation with its data, every change of
-//! the registry, every fault, every log line of nodes and clients, every operation of a client; each with its time.
+//! What goes in: every byte that crossed the network, every disk operation with its data, every change of the registry,
+//! every fault, every operation of a client; each with its time. A run that a person will read keeps lines too, the log
+//! lines of nodes and clients among them.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
@@ -16,7 +18,36 @@ use crate::disk::Journal;
 use crate::hooks;
 
 /// Lines kept for a reader.
-const LINES_MAX: usize = 4000;
+const LINES_MAX: usize = 6000;
+/// Events are gathered, then hashed together: BLAKE3 is several times as fast on long inputs.
+const GATHERED_BYTES: usize = 128 << 10;
+
+/// How much is kept for a reader. The hash does not depend on it, but for the log lines.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Detail {
+    /// Only the hash.
+    #[default]
+    Hash,
+    /// The last lines as well.
+    Lines,
+    /// And every line goes to the standard error as it comes.
+    Print,
+}
+
+/// Something that happened, in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub text: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>10.3} {}", self.at.as_secs_f64() * 1e3, self.text)
+    }
+}
 
 /// The trace of one run. Clones are the same trace.
 #[derive(Clone, Default)]
@@ -25,9 +56,10 @@ pub struct Trace(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     hasher: blake3::Hasher,
+    gathered: Vec<u8>,
     events: u64,
-    lines: VecDeque<String>,
-    print: bool,
+    lines: VecDeque<Line>,
+    detail: Detail,
 }
 
 impl fmt::Debug for Trace {
@@ -37,20 +69,26 @@ impl fmt::Debug for Trace {
 }
 
 impl Trace {
-    /// An empty one. `print`: every line goes to the standard error as it comes.
-    pub fn new(print: bool) -> Self {
+    /// An empty one.
+    pub fn new(detail: Detail) -> Self {
         let trace = Self::default();
-        trace.0.lock().print = print;
+        trace.0.lock().detail = detail;
         trace
     }
 
-    /// Something that a person can read.
+    /// Whether lines are kept.
+    pub fn keeps_lines(&self) -> bool {
+        self.0.lock().detail >= Detail::Lines
+    }
+
+    /// Something that happened rarely enough to be written out.
     pub fn line(&self, line: fmt::Arguments<'_>) {
-        let now = hooks::now();
-        let line = format!("{:>10.3} {line}", now.as_secs_f64() * 1e3);
         let mut state = self.0.lock();
-        state.add(line.as_bytes(), &[]);
-        if state.print {
+        if state.detail == Detail::Hash {
+            return;
+        }
+        let line = Line { at: hooks::now(), text: line.to_string() };
+        if state.detail == Detail::Print {
             eprintln!("{line}");
         }
         if state.lines.len() == LINES_MAX {
@@ -59,23 +97,37 @@ impl Trace {
         state.lines.push_back(line);
     }
 
+    /// Something that happened: what kind of thing (a short constant name), where (numbers of the kind's own), and bytes.
+    pub fn event(&self, kind: &str, place: [usize; 2], data: &[u8]) {
+        self.0.lock().add(kind, place, data);
+    }
+
     /// Bytes that moved: what and where, and the bytes.
     pub fn bytes(&self, what: fmt::Arguments<'_>, data: &[u8]) {
-        let now = hooks::now();
-        let head = format!("{} {what}", now.as_micros());
-        self.0.lock().add(head.as_bytes(), data);
+        use io::Write as _;
+        let mut state = self.0.lock();
+        let before = state.gathered.len();
+        write!(state.gathered, "{what}").expect("memory takes all");
+        let end = state.gathered.len() - before;
+        state.add("bytes", [end, 0], data);
     }
 
     /// The hash of everything so far, and the number of events.
     pub fn digest(&self) -> (blake3::Hash, u64) {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.flush();
         (state.hasher.finalize(), state.events)
     }
 
     /// The last lines, oldest first.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         let state = self.0.lock();
-        state.lines.iter().skip(state.lines.len().saturating_sub(count)).cloned().collect()
+        state.lines.iter().skip(state.lines.len().saturating_sub(count)).map(Line::to_string).collect()
+    }
+
+    /// The lines that are kept, oldest first.
+    pub fn lines(&self) -> Vec<Line> {
+        self.0.lock().lines.iter().cloned().collect()
     }
 
     /// Takes in this thread's log lines, until the guard is dropped. `filter`: as in `RUST_LOG`.
@@ -102,13 +154,24 @@ impl Journal for Trace {
 }
 
 impl State {
-    fn add(&mut self, head: &[u8], data: &[u8]) {
+    fn add(&mut self, kind: &str, place: [usize; 2], data: &[u8]) {
         self.events += 1;
+        let now = u64::try_from(hooks::now().as_micros()).unwrap_or(u64::MAX);
+        self.gathered.extend_from_slice(&now.to_le_bytes());
         // Lengths keep neighbours apart.
-        self.hasher.update(&(head.len() as u64).to_le_bytes());
-        self.hasher.update(head);
-        self.hasher.update(&(data.len() as u64).to_le_bytes());
-        self.hasher.update(data);
+        for number in [kind.len(), place[0], place[1], data.len()] {
+            self.gathered.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        self.gathered.extend_from_slice(kind.as_bytes());
+        self.gathered.extend_from_slice(data);
+        if self.gathered.len() >= GATHERED_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hasher.update(&self.gathered);
+        self.gathered.clear();
     }
 }
 
@@ -127,7 +190,8 @@ pub struct LineWriter(Trace);
 impl io::Write for LineWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(data);
-        self.0.line(format_args!("{}", text.trim_end()));
+        let host = crate::net::current_host_name();
+        self.0.line(format_args!("{host}: {}", text.trim_end()));
         Ok(data.len())
     }
 

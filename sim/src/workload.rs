@@ -1,84 +1,222 @@
-//! Random operations: a few hot keys, every verb, short and long pauses.
+//! What clients ask for: a few hot keys, every verb, short and long pauses, and storms.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{Condition, Version};
-use tokio::time::{Instant, sleep};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 
 use crate::client::SimClient;
+use crate::plan::Plan;
 use crate::random::Random;
 
-/// Pauses between the operations of one client, at most: long enough that a fault falls between two steps of one idea.
-const THINK_MS_MAX: u64 = 120;
 /// How long an unknown outcome is asked for.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(5);
+/// Operations of one storm.
+const STORM_OPS: usize = 24;
+/// A large body, of a storm.
+const LARGE_BYTES: usize = 200 << 10;
 
-/// What clients do.
-#[derive(Clone, Debug)]
-pub struct Workload {
-    /// The keys.
-    pub keys: Vec<String>,
-    /// For how long.
-    pub time: Duration,
-    /// Most operations of one client.
-    pub ops_max: usize,
+/// One operation of a plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlannedOp {
+    /// Which client asks, by number.
+    pub client: usize,
+    /// Not before this time, and not before the client's operation before it has ended.
+    pub at_ms: u64,
+    /// Of which key, by number.
+    pub key: usize,
+    /// For what.
+    pub verb: Verb,
+    /// On what condition, for those that change something.
+    pub condition: When,
+    /// Bytes of the body beside its text.
+    pub bytes: usize,
 }
 
-/// Keys named `prefix-0` and so on.
-pub fn keys(prefix: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{prefix}-{number}")).collect()
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Write.
+    Put,
+    /// Write; when the outcome is unknown, ask for it.
+    PutSettled,
+    /// Write; when the outcome is unknown, ask again under the same op id.
+    PutAgain,
+    /// Delete.
+    Delete,
+    /// Read.
+    Get,
+    /// Read the head.
+    Head,
+    /// List everything.
+    List,
 }
 
-impl Workload {
-    /// Random operations of one client, until the time is over.
-    pub async fn run(self, client: SimClient) {
-        let mut random = client.random("workload");
-        let end = Instant::now() + self.time;
-        let mut known = None;
-        for _ in 0..self.ops_max {
-            if Instant::now() >= end {
-                return;
-            }
-            self.one(&client, &mut random, &mut known).await;
-            sleep(random.log_ms(1, THINK_MS_MAX)).await;
+/// On what condition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// None.
+    Always,
+    /// There is nothing.
+    Absent,
+    /// There is something.
+    Present,
+    /// It is the version that this client has seen last of the key.
+    Seen,
+}
+
+/// Load that comes all at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Storm {
+    /// Puts and gets of one key, all at the same time.
+    Burst,
+    /// Listings.
+    Listings,
+    /// Bodies that fill the record's limit for small ones and more.
+    LargeBodies,
+}
+
+impl Storm {
+    /// The name of its fault.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Burst => "burst",
+            Self::Listings => "listing-storm",
+            Self::LargeBodies => "large-bodies",
+        }
+    }
+}
+
+/// The name of a key.
+pub fn key_name(number: usize) -> String {
+    format!("key-{number}")
+}
+
+/// All keys of a plan.
+pub fn keys(count: usize) -> Vec<String> {
+    (0..count).map(key_name).collect()
+}
+
+/// Random operations of all clients of a plan.
+pub(crate) fn random_ops(plan: &Plan, random: &Random) -> Vec<PlannedOp> {
+    let mut ops = Vec::new();
+    for client in 0..plan.clients {
+        let mut random = random.fork(&format!("client {client}"));
+        // Swarm: some clients are busy, some mostly wait; and all of them come in bursts.
+        let pause_ms = random.pick(&[8, 30, 30, 100]);
+        let mut at_ms = random.below(50);
+        while at_ms < plan.time_ms {
+            ops.push(random_op(client, at_ms, plan.keys, &mut random));
+            // Each order of magnitude as likely as the next: the mean is about half of what is named.
+            at_ms += u64::try_from(random.log_ms(1, 4 * pause_ms).as_millis()).expect("short");
+        }
+    }
+    ops.sort_by_key(|op| op.at_ms);
+    ops
+}
+
+fn random_op(client: usize, at_ms: u64, keys: usize, random: &mut Random) -> PlannedOp {
+    let condition = match random.below(10) {
+        0..=1 => When::Absent,
+        2 => When::Present,
+        3..=5 => When::Seen,
+        _ => When::Always,
+    };
+    let verb = match random.below(100) {
+        0..=21 => Verb::Put,
+        22..=33 => Verb::PutSettled,
+        34..=39 => Verb::PutAgain,
+        40..=51 => Verb::Delete,
+        52..=86 => Verb::Get,
+        87..=93 => Verb::Head,
+        _ => Verb::List,
+    };
+    let exponent = random.below(15);
+    let bytes = usize::try_from(random.below(1 << exponent)).expect("below 16 KiB");
+    PlannedOp { client, at_ms, key: random.index(keys), verb, condition, bytes }
+}
+
+/// What one client does. Clones share what it has seen and how far it is: a client that vanishes is followed by one that
+/// goes on with the rest.
+#[derive(Clone)]
+pub struct Program {
+    keys: Arc<Vec<String>>,
+    rest: Arc<Mutex<std::collections::VecDeque<PlannedOp>>>,
+    seen: Arc<Mutex<std::collections::BTreeMap<usize, Version>>>,
+    start: Instant,
+}
+
+impl Program {
+    /// One client's operations, in order. Times count from `start`.
+    pub fn new(keys: Vec<String>, ops: impl IntoIterator<Item = PlannedOp>, start: Instant) -> Self {
+        Self {
+            keys: Arc::new(keys),
+            rest: Arc::new(Mutex::new(ops.into_iter().collect())),
+            seen: Arc::default(),
+            start,
         }
     }
 
-    /// One operation. `known`: a key and a version that this client has seen of it.
-    async fn one(&self, client: &SimClient, random: &mut Random, known: &mut Option<(String, Version)>) {
-        let mut key = random.pick(&self.keys);
-        let condition = match (random.below(10), &*known) {
-            (0..=1, _) => Condition::IfAbsent,
-            (2, _) => Condition::IfPresent,
-            (3..=5, Some((seen, version))) => {
-                key.clone_from(seen);
-                Condition::IfVersion(*version)
-            }
+    /// Runs to the end.
+    pub async fn run(self, client: SimClient) {
+        loop {
+            let Some(op) = self.rest.lock().pop_front() else { return };
+            sleep_until(self.start + Duration::from_millis(op.at_ms)).await;
+            self.one(&client, &op).await;
+        }
+    }
+
+    /// What goes wrong is in the history.
+    async fn one(&self, client: &SimClient, op: &PlannedOp) {
+        let key = &self.keys[op.key];
+        let seen = self.seen.lock().get(&op.key).copied();
+        let condition = match (op.condition, seen) {
+            (When::Absent, _) => Condition::IfAbsent,
+            (When::Present, _) => Condition::IfPresent,
+            (When::Seen, Some(version)) => Condition::IfVersion(version),
             _ => Condition::Always,
         };
-        // What goes wrong is in the history.
-        let seen = match random.below(100) {
-            0..=24 => client.put(&key, condition, size(random)).await.ok(),
-            25..=39 => client.put_settled(&key, condition, size(random), OUTCOME_PATIENCE).await.ok(),
-            40..=51 => {
-                let _ = client.delete(&key, condition).await;
+        let version = match op.verb {
+            Verb::Put => client.put(key, condition, op.bytes).await.ok(),
+            Verb::PutSettled => client.put_settled(key, condition, op.bytes, OUTCOME_PATIENCE).await.ok(),
+            Verb::PutAgain => client.put_again(key, condition, op.bytes, OUTCOME_PATIENCE).await.ok(),
+            Verb::Delete => {
+                let _ = client.delete(key, condition).await;
                 None
             }
-            52..=86 => client.get(&key).await.ok().flatten().map(|(version, _)| version),
-            87..=93 => client.head(&key).await.ok().flatten(),
-            _ => {
+            Verb::Get => client.get(key).await.ok().flatten().map(|(version, _)| version),
+            Verb::Head => client.head(key).await.ok().flatten(),
+            Verb::List => {
                 let _ = client.list("", &self.keys).await;
                 None
             }
         };
-        if let Some(version) = seen {
-            *known = Some((key, version));
+        if let Some(version) = version {
+            self.seen.lock().insert(op.key, version);
         }
     }
-}
 
-/// Mostly small; sometimes more than one disk page and one packet.
-fn size(random: &mut Random) -> usize {
-    let exponent = random.below(15);
-    usize::try_from(random.below(1 << exponent)).expect("below 16 KiB")
+    /// A storm, beside the operations of the plan.
+    pub async fn storm(self, client: SimClient, storm: Storm) {
+        let one = |number: usize| {
+            let (client, keys) = (client.clone(), self.keys.clone());
+            async move {
+                let key = &keys[0];
+                match (storm, number % 2) {
+                    (Storm::Burst, 0) => drop(client.put(key, Condition::Always, 100).await),
+                    (Storm::Burst, _) => drop(client.get(key).await),
+                    (Storm::Listings, _) => drop(client.list("", &keys).await),
+                    (Storm::LargeBodies, _) => drop(client.put(key, Condition::Always, LARGE_BYTES).await),
+                }
+                crate::fired::fire(storm.kind(), 1);
+            }
+        };
+        let count = if storm == Storm::LargeBodies { STORM_OPS / 4 } else { STORM_OPS };
+        futures_util::future::join_all((0..count).map(one)).await;
+    }
 }

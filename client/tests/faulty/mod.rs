@@ -43,6 +43,7 @@ pub(crate) enum Fault {
 #[derive(Clone)]
 struct Stored {
     version: Option<Version>,
+    tombstone: Option<Version>,
     put: v1::PutRequest,
     history: History,
 }
@@ -162,6 +163,7 @@ impl Truth {
         let name = (bucket.to_owned(), key.to_owned());
         self.keys.entry(name).or_insert_with(|| Stored {
             version: None,
+            tombstone: None,
             put: v1::PutRequest::default(),
             history: History::default(),
         })
@@ -182,7 +184,8 @@ impl Truth {
                 if retry {
                     stored.history.push(op, Effect::Fenced);
                 }
-                Err(Err(Error::new(Code::ConditionFailed(stored.version), "the condition does not hold")))
+                let error = Error::new(Code::ConditionFailed(stored.version), "the condition does not hold");
+                Err(Err(error.with_tombstone(stored.tombstone)))
             }
             Seen::Never => Ok(()),
         }
@@ -198,7 +201,7 @@ impl Truth {
             Ok(()) => {
                 let version = self.next_version();
                 let stored = self.entry(&put.bucket, &put.key);
-                stored.version = Some(version);
+                (stored.version, stored.tombstone) = (Some(version), None);
                 stored.put = put;
                 stored.history.push(op, Effect::Put(version));
                 Ok(info(stored))
@@ -208,7 +211,7 @@ impl Truth {
         }
     }
 
-    fn delete(&mut self, delete: &v1::DeleteRequest) -> Result<bool, Error> {
+    fn delete(&mut self, delete: &v1::DeleteRequest) -> Result<v1::DeleteResponse, Error> {
         let condition = condition_from_wire(delete.condition.as_ref())?;
         let op = OpId::from_slice(&delete.op_id)?;
         let stored = self.entry(&delete.bucket, &delete.key);
@@ -217,23 +220,29 @@ impl Truth {
                 if delete.retry {
                     stored.history.push(op, Effect::Fenced);
                 }
-                Ok(false)
+                let version = stored.tombstone.map(|version| version.to_text()).unwrap_or_default();
+                Ok(v1::DeleteResponse { deleted: false, version })
             }
             Ok(()) => {
                 let version = self.next_version();
                 let stored = self.entry(&delete.bucket, &delete.key);
-                stored.version = None;
+                (stored.version, stored.tombstone) = (None, Some(version));
                 stored.history.push(op, Effect::Deleted(version));
-                Ok(true)
+                Ok(v1::DeleteResponse { deleted: true, version: version.to_text() })
             }
-            Err(known) => known.map(|_| true),
+            Err(known) => known.map(|effect| match effect {
+                Effect::Put(version) | Effect::Deleted(version) => {
+                    v1::DeleteResponse { deleted: true, version: version.to_text() }
+                }
+                Effect::Fenced => unreachable!("a fence is an error"),
+            }),
         }
     }
 
     fn get(&mut self, get: &v1::GetRequest) -> Result<v1::GetResponse, Error> {
         let stored = self.entry(&get.bucket, &get.key);
         if stored.version.is_none() {
-            return Err(Error::new(Code::NotFound, "no such object"));
+            return Err(Error::not_found(stored.tombstone));
         }
         let info = info(stored);
         let not_modified = info.version == get.if_none_match;
@@ -346,7 +355,7 @@ impl Objects for Peer {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let delete = request.into_inner();
-        self.answer(|truth| Ok(v1::DeleteResponse { deleted: truth.delete(&delete)? })).await
+        self.answer(|truth| truth.delete(&delete)).await
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {

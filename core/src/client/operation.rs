@@ -13,6 +13,7 @@ use super::effect::{Answer, Effect, Ending, Failure, Kind, Spec};
 use super::router::{Router, Slot, Tried};
 use crate::error::Code;
 use crate::ids::OpId;
+use crate::sometimes;
 
 /// Nodes that are tried without a pause before the first wait. More than the replicas of a key, usually.
 const EAGER_MAX: u32 = 4;
@@ -241,6 +242,7 @@ impl Operation {
         if self.attempts[attempt as usize].retry || !self.doubtful() {
             return self.finish(Ending::Answer { attempt }, effects);
         }
+        sometimes!("a refusal does not count yet, because another attempt may still take effect");
         self.held = Some(attempt);
         self.wanted = number(self.pending().count()) + 1;
         self.retry_at = 0;
@@ -255,6 +257,7 @@ impl Operation {
         if self.spec.pinned {
             return self.finish(Ending::Answer { attempt }, effects);
         }
+        sometimes!("an operation was fenced by a retry of its own and starts over");
         self.refusal = Some(attempt);
         self.doubtful_before = false;
         for at in 0..self.attempts.len() {
@@ -321,6 +324,9 @@ impl Operation {
             return;
         }
         if now_ms >= self.spec.deadline_ms {
+            let doubtful = self.spec.kind == Kind::Mutation && self.doubtful();
+            sometimes!(doubtful, "a client's deadline passes with a mutation that may have taken effect");
+            sometimes!(self.spec.kind == Kind::Read, "a client's deadline passes with a read");
             return self.finish(self.ending_at_deadline(), effects);
         }
         self.give_up_silent(router, now_ms, effects);
@@ -329,6 +335,7 @@ impl Operation {
         }
         let waiting = self.pending().next().is_some();
         if let (Some(floor), false) = (self.stale, waiting) {
+            sometimes!("an op id is below its key's floor, so the client takes a fresh one");
             self.restart(floor, router, now_ms, effects);
         }
         if self.stale.is_none() {
@@ -344,6 +351,7 @@ impl Operation {
             let Attempt { slot, state, alive_ms, .. } = self.attempts[at];
             if state == State::Pending && now_ms >= alive_ms + silence {
                 self.attempts[at].state = State::Lost;
+                sometimes!("a client gives up an attempt at a node that keeps silent");
                 router.suspect(slot, now_ms);
                 effects.push(Effect::Cancel { attempt: number(at) });
                 self.on_failed(false, router, now_ms);
@@ -360,7 +368,12 @@ impl Operation {
         if self.stale.is_some() {
             return match self.refusal {
                 _ if waiting => None,
-                _ if self.doubtful() => Some(Ending::Failed(Failure::OutcomeUnknown)),
+                _ if self.doubtful() => {
+                    sometimes!(
+                        "an op id is below its key's floor, and an attempt may have taken effect before"
+                    );
+                    Some(Ending::Failed(Failure::OutcomeUnknown))
+                }
                 Some(attempt) if self.spec.pinned => Some(Ending::Answer { attempt }),
                 _ => None,
             };
@@ -403,6 +416,7 @@ impl Operation {
             attempt.late = true;
             router.on_late(attempt.slot, attempt.sent_ms, now_ms);
             if self.wanted < max {
+                sometimes!("an attempt is late, so the client asks another node too");
                 self.wanted += 1;
                 router.on_hedge();
             }
@@ -415,6 +429,8 @@ impl Operation {
                 return;
             };
             let retry = self.spec.kind == Kind::Mutation && self.doubtful();
+            sometimes!(retry, "a client sends a mutation again that may have taken effect");
+            sometimes!(self.failures > 0 && !retry, "a client tries again what did not happen");
             effects.push(Effect::Send {
                 attempt: number(self.attempts.len()),
                 slot,
@@ -464,6 +480,7 @@ impl Operation {
     }
 
     fn finish(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
+        sometimes!(self.pending().next().is_some(), "an operation ends while another attempt is under way");
         self.done = true;
         effects.push(Effect::Done(ending));
     }

@@ -12,6 +12,7 @@ use super::policy::Policy;
 use super::topology::{NO_NODE, Topology, check_url};
 use crate::error::Invalid;
 use crate::ids::{NodeId, Partition};
+use crate::sometimes;
 
 /// Names a node to its router. Stable for the router's life, whatever the topology becomes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -169,7 +170,10 @@ impl Router {
         }
         let probe = |peer: &Peer| peer.suspected && peer.of_use() && peer.probe_at <= now_ms;
         let slot = match self.slots().find(|slot| probe(&self.peers[slot.index()])) {
-            Some(slot) => slot,
+            Some(slot) => {
+                sometimes!("a client probes a node that it suspects");
+                slot
+            }
             None if now_ms >= self.refresh_at => self.choose(Kind::Read, None, random, |_| Tried::NOT)?.0,
             None => return None,
         };
@@ -197,6 +201,7 @@ impl Router {
 
     /// `slot` gave no topology.
     pub fn on_refresh_failed(&mut self, slot: Slot, now_ms: u64) {
+        sometimes!("a node does not tell a client the topology");
         self.end_refresh(slot);
         self.suspect(slot, now_ms);
         self.refresh_at = self.refresh_at.max(now_ms + u64::from(self.policy.backoff_ms_min));
@@ -341,6 +346,7 @@ impl Router {
     /// `slot` answered something.
     pub(super) fn on_heard(&mut self, slot: Slot, now_ms: u64) {
         let peer = &mut self.peers[slot.index()];
+        sometimes!(peer.suspected, "a node that a client suspected answers it again");
         peer.heard_ms = now_ms;
         peer.strikes = 0;
         peer.suspected = false;
@@ -351,6 +357,7 @@ impl Router {
         let peer = &mut self.peers[slot.index()];
         peer.strikes += 1;
         if peer.strikes >= STRIKES_MAX {
+            sometimes!("a client suspects a node that answers, but carries nothing out");
             self.suspect(slot, now_ms);
         }
     }

@@ -11,6 +11,7 @@ use super::sources::Sources;
 use crate::ids::{NodeId, ObjectKey, ObjectName, Partition};
 use crate::placement::Layout;
 use crate::record::{Object, Record, State};
+use crate::sometimes;
 use crate::term::{Ballot, Version};
 
 /// Most entries of one page of a node: with heads of some 300 bytes a message of a few hundred KiB.
@@ -155,6 +156,7 @@ impl ListMerge {
         if self.finished || !self.sources.on_failed(node) {
             return Vec::new();
         }
+        sometimes!("a node fails during a listing");
         self.advance()
     }
 
@@ -163,6 +165,7 @@ impl ListMerge {
         if self.finished {
             return Vec::new();
         }
+        sometimes!("a node is slow during a listing");
         self.sources.on_slow(node);
         self.advance()
     }
@@ -171,6 +174,7 @@ impl ListMerge {
     pub fn on_resolved(&mut self, key: &ObjectKey, record: Option<Record>) -> Vec<Effect> {
         // Not asked for, or not needed any more since its common prefix is listed already.
         let Some(doubt) = self.doubts.get_mut(key) else { return Vec::new() };
+        sometimes!(record.is_some(), "a listing settles a doubtful key by reading it");
         *doubt = Doubt::Resolved(record.and_then(live));
         if self.finished { Vec::new() } else { self.advance() }
     }
@@ -238,6 +242,7 @@ impl ListMerge {
             && let Some(partition) = self.sources.stuck_at(&self.cursor)
         {
             self.finished = true;
+            sometimes!("a listing finds too few nodes that answer");
             return alloc::vec![Effect::Unavailable(partition)];
         }
         effects
@@ -263,6 +268,7 @@ impl ListMerge {
         let holders: usize = found.copies.iter().map(|(_, _, holders)| holders).sum();
         let absent = self.sources.told_about(found.quorum, key.as_str()) - holders;
         if absent >= quorum.majority {
+            sometimes!(holders > 0, "a listing leaves out a key that only a minority holds");
             // A write that is on a minority at most was not acknowledged before the call.
             return Verdict::Gone;
         }
@@ -271,7 +277,10 @@ impl ListMerge {
         let chosen = found.copies.iter().find(|(_, _, holders)| *holders >= quorum.majority);
         match chosen {
             Some((_, record, _)) if !quorum.moving => settled(live(record.clone())),
-            _ => Verdict::Doubtful,
+            _ => {
+                sometimes!("a listing meets a key whose replicas disagree");
+                Verdict::Doubtful
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use crate::error::Code;
 use crate::history::{Effect as OpEffect, History, Seen};
 use crate::ids::OpId;
 use crate::record::{Object, Record, State};
+use crate::sometimes;
 use crate::term::{Ballot, Term, Version};
 
 /// Whether other attempts of the same operation may be about: one that is half written at a minority can be completed
@@ -66,8 +67,13 @@ pub enum Answer {
         /// When it was decided; `None` when the record was replaced since.
         modified_unix_ms: Option<u64>,
     },
-    /// The delete took effect; `false`: there was nothing to delete.
-    Deleted(bool),
+    /// The delete took effect, or there was nothing to delete.
+    Deleted {
+        /// Whether there was something.
+        found: bool,
+        /// The tombstone: the one that it wrote, or the one that was there (`None`: nothing was ever written).
+        version: Option<Version>,
+    },
     /// The operation committed and wrote this version.
     Committed(Version),
     /// The operation never took effect and never will.
@@ -76,8 +82,15 @@ pub enum Answer {
     Forgotten,
     /// What is chosen now: the ballot and the head (`None`: never written).
     Chosen(Option<(Ballot, Arc<Record>)>),
-    /// Refused: [`Code::ConditionFailed`], [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. This attempt changed nothing;
-    /// a failed condition of an [`Attempt::Again`] also says that no other attempt did or will.
+    /// The condition does not hold. This attempt changed nothing; of an [`Attempt::Again`] it also says that no other
+    /// attempt did or will.
+    ConditionFailed {
+        /// The object's version; `None`: there is no object.
+        object: Option<Version>,
+        /// The version of the tombstone that is there instead; `None`: there is an object, or nothing was ever written.
+        tombstone: Option<Version>,
+    },
+    /// Refused: [`Code::StaleOpId`], [`Code::Fenced`] or [`Code::Overloaded`]. This attempt changed nothing.
     Refused(Code),
     /// This leadership is over, or this node may not lead, and this attempt proposed nothing: ask the node of the given
     /// term, or take over again when it is this one or does not answer.
@@ -123,10 +136,7 @@ pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> De
             if let Some(decision) = decided_before(current, *op) {
                 return decision;
             }
-            let nothing = current.is_none_or(|record| record.object().is_none());
-            if let Some(refusal) =
-                refusal(current, *condition).or_else(|| nothing.then_some(Answer::Deleted(false)))
-            {
+            if let Some(refusal) = refusal(current, *condition).or_else(|| nothing_to_delete(current)) {
                 return refuse(current, *op, *attempt, refusal, *unix_ms, ballot);
             }
             let version = Version(ballot);
@@ -135,7 +145,7 @@ pub fn decide(current: Option<&Record>, request: &Request, ballot: Ballot) -> De
                 state: State::Tombstone { deleted_unix_ms: *unix_ms },
                 history: remember(current, *op, OpEffect::Deleted(version)),
             };
-            Decision::Apply(Arc::new(record), Answer::Deleted(true))
+            Decision::Apply(Arc::new(record), Answer::Deleted { found: true, version: Some(version) })
         }
         Request::Outcome { op, unix_ms } => decide_outcome(current, *op, *unix_ms, ballot),
         Request::Resolve => Decision::WhenChosen(Answer::Chosen(None)),
@@ -150,18 +160,36 @@ fn decided_before(current: Option<&Record>, op: OpId) -> Option<Decision> {
         Seen::Known(OpEffect::Put(version)) => {
             let object = current.and_then(Record::object).filter(|_| object_version == Some(version));
             let modified_unix_ms = object.map(|object| object.modified_unix_ms);
+            sometimes!(object.is_some(), "a put comes again and is answered with its first result");
+            sometimes!(object.is_none(), "a put comes again after its object was replaced");
             Some(Decision::WhenChosen(Answer::Put { version, modified_unix_ms }))
         }
-        Seen::Known(OpEffect::Deleted(_)) => Some(Decision::WhenChosen(Answer::Deleted(true))),
-        Seen::Known(OpEffect::Fenced) => Some(Decision::WhenChosen(Answer::Refused(Code::Fenced))),
-        Seen::Forgotten(floor) => Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor)))),
+        Seen::Known(OpEffect::Deleted(version)) => {
+            sometimes!("a delete comes again and is answered with its first result");
+            Some(Decision::WhenChosen(Answer::Deleted { found: true, version: Some(version) }))
+        }
+        Seen::Known(OpEffect::Fenced) => {
+            sometimes!("an operation comes after it was fenced");
+            Some(Decision::WhenChosen(Answer::Refused(Code::Fenced)))
+        }
+        Seen::Forgotten(floor) => {
+            sometimes!("an operation is older than what its key remembers");
+            Some(Decision::Now(Answer::Refused(Code::StaleOpId(floor))))
+        }
         Seen::Never => None,
     }
 }
 
 fn refusal(current: Option<&Record>, condition: Condition) -> Option<Answer> {
-    let object_version = current.and_then(Record::object_version);
-    (!condition.holds(object_version)).then_some(Answer::Refused(Code::ConditionFailed(object_version)))
+    let object = current.and_then(Record::object_version);
+    let tombstone = current.and_then(Record::tombstone_version);
+    (!condition.holds(object)).then_some(Answer::ConditionFailed { object, tombstone })
+}
+
+fn nothing_to_delete(current: Option<&Record>) -> Option<Answer> {
+    let version = current.and_then(Record::tombstone_version);
+    let nothing = current.is_none_or(|record| record.object().is_none());
+    nothing.then_some(Answer::Deleted { found: false, version })
 }
 
 /// A refusal must stay true. The only attempt ends with its answer; of others nobody knows, so the operation is fenced.
@@ -175,7 +203,10 @@ fn refuse(
 ) -> Decision {
     match attempt {
         Attempt::Only => Decision::WhenChosen(answer),
-        Attempt::Again => Decision::Apply(fence(current, op, unix_ms, ballot), answer),
+        Attempt::Again => {
+            sometimes!("a refusal fences other attempts of the same operation");
+            Decision::Apply(fence(current, op, unix_ms, ballot), answer)
+        }
     }
 }
 
@@ -183,17 +214,28 @@ fn decide_outcome(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ball
     let seen = current.map_or(Seen::Never, |record| record.history.seen(op));
     match seen {
         Seen::Known(OpEffect::Put(version) | OpEffect::Deleted(version)) => {
+            sometimes!("the outcome of an operation is asked, and it took effect");
             Decision::WhenChosen(Answer::Committed(version))
         }
-        Seen::Known(OpEffect::Fenced) => Decision::WhenChosen(Answer::Fenced),
-        Seen::Forgotten(_) => Decision::Now(Answer::Forgotten),
-        Seen::Never => Decision::Apply(fence(current, op, unix_ms, ballot), Answer::Fenced),
+        Seen::Known(OpEffect::Fenced) => {
+            sometimes!("the outcome of an operation is asked, and it was fenced before");
+            Decision::WhenChosen(Answer::Fenced)
+        }
+        Seen::Forgotten(_) => {
+            sometimes!("the outcome of an operation is asked, and its key has forgotten it");
+            Decision::Now(Answer::Forgotten)
+        }
+        Seen::Never => {
+            sometimes!("the outcome of an operation is asked, and it is fenced so that it never happens");
+            Decision::Apply(fence(current, op, unix_ms, ballot), Answer::Fenced)
+        }
     }
 }
 
 /// The current record, with the mark that `op` will never take effect.
 fn fence(current: Option<&Record>, op: OpId, unix_ms: u64, ballot: Ballot) -> Arc<Record> {
     let history = remember(current, op, OpEffect::Fenced);
+    sometimes!(current.is_none(), "an operation is fenced on a key that was never written");
     Arc::new(match current {
         // The object stays what it was, and so does its version.
         Some(record) => Record { history, ..record.clone() },

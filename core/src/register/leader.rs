@@ -10,12 +10,15 @@ use alloc::vec::Vec;
 
 use crate::error::Code;
 use crate::ids::{NodeId, ObjectName};
-use crate::record::Record;
+use crate::register::counted::{Counted, Counts};
 use crate::register::decide::{Answer, Decision, Request, decide};
 use crate::register::digest::Digest;
 use crate::register::quorum::Quorum;
 use crate::register::slot::{Busy, Held, Known, Slot, Waiting};
+use crate::sometimes;
 use crate::term::{Ballot, Term};
+
+pub use crate::register::message::{AcceptReply, Effect, LearnReply, Token};
 
 /// Keys remembered per partition before the oldest idle ones are forgotten (and learnt again when needed). With 1024
 /// partitions and some 400 bytes a head this stays below 60 MB on a node that leads everything.
@@ -31,83 +34,6 @@ pub const ORPHANS_MAX: usize = 32;
 const RESEND_TICKS: u8 = 2;
 
 const _: () = assert!(ORPHANS_MAX < SLOTS_REMEMBERED_MAX && SLOTS_REMEMBERED_MAX < SLOTS_MAX);
-
-/// Names a request towards whoever asked; unique per leader.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Token(pub u64);
-
-/// What the leader wants done. `to` may be its own node: that goes to its own store.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Effect {
-    /// Ask for a promise; the reply goes to [`Leader::on_promised`].
-    Prepare {
-        /// A voter.
-        to: NodeId,
-        /// The term to be promised.
-        term: Term,
-    },
-    /// Ask what is accepted; the reply goes to [`Leader::on_learned`] with the same question.
-    Learn {
-        /// A voter.
-        to: NodeId,
-        /// The key.
-        name: ObjectName,
-        /// The leader's term, promised by the replica if it has not yet.
-        term: Term,
-        /// Tells this question from earlier ones about the same key.
-        question: u64,
-        /// Send the body too.
-        with_body: bool,
-    },
-    /// Ask to store a proposal; the reply goes to [`Leader::on_accepted`].
-    Accept {
-        /// A voter.
-        to: NodeId,
-        /// The key.
-        name: ObjectName,
-        /// The proposal's ballot.
-        ballot: Ballot,
-        /// The record, whole.
-        record: Arc<Record>,
-    },
-    /// A request has ended.
-    Answer {
-        /// The request.
-        token: Token,
-        /// Its end.
-        answer: Answer,
-    },
-}
-
-impl Effect {
-    /// The voter that it is for; `None`: for an asker.
-    pub fn to(&self) -> Option<NodeId> {
-        match self {
-            Self::Prepare { to, .. } | Self::Learn { to, .. } | Self::Accept { to, .. } => Some(*to),
-            Self::Answer { .. } => None,
-        }
-    }
-}
-
-/// A replica's answer to an accept.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum AcceptReply {
-    /// On disk.
-    Accepted,
-    /// A higher ballot of the key is there.
-    Superseded(Ballot),
-    /// A higher term was promised.
-    Refused(Term),
-}
-
-/// A replica's answer to a learning read.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum LearnReply {
-    /// What is accepted there.
-    Holds(Option<(Ballot, Arc<Record>)>),
-    /// A higher term was promised.
-    Refused(Term),
-}
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
@@ -142,6 +68,8 @@ pub struct Leader {
     /// Keys with a proposal under way and no request: sent on every tick until it is chosen, so that a key is not left
     /// half written.
     orphans: BTreeSet<ObjectName>,
+    /// What was counted, where somebody wants to know it.
+    counts: Counts,
 }
 
 impl Leader {
@@ -157,7 +85,18 @@ impl Leader {
             arrival: VecDeque::new(),
             tokens: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            counts: Counts::default(),
         }
+    }
+
+    /// From now on keeps what it counts, for [`Self::take_counts`].
+    pub fn keep_counts(&mut self) {
+        self.counts.keep();
+    }
+
+    /// What was counted since the last call, in order. Nothing without [`Self::keep_counts`].
+    pub fn take_counts(&mut self) -> Vec<Counted> {
+        self.counts.take()
     }
 
     /// The term it leads in.
@@ -193,8 +132,15 @@ impl Leader {
     pub fn campaign(&mut self, effects: &mut Vec<Effect>) {
         let may_lead = self.quorum.contains(self.me) && self.highest.config <= self.quorum.config();
         if self.is_active() || !may_lead {
+            sometimes!(!may_lead, "a node that has heard of a newer config than it knows does not campaign");
             return;
         }
+        let predecessor = self.highest.node;
+        sometimes!(
+            predecessor != self.me && self.highest != Term::ZERO,
+            "a node takes over from another leader"
+        );
+        sometimes!(predecessor == self.me, "a node leads again after a term of its own");
         let term = self.highest.next(self.quorum.config(), self.me);
         self.highest = term;
         self.counter = 0;
@@ -228,7 +174,9 @@ impl Leader {
             effects.push(Effect::Answer { token, answer: Answer::Refused(Code::Overloaded) });
             return;
         }
+        sometimes!(slot.busy != Busy::Idle, "a request comes while another one is under way on its key");
         if self.orphans.remove(name) {
+            sometimes!("a request builds on a proposal that nobody waits for any more");
             // What nobody waits for need not be chosen first: the next record can be built on it.
             if let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) {
                 slot.known = Known::Proposed(held);
@@ -253,6 +201,8 @@ impl Leader {
         let Some(own) = promised_by.get(&self.me).copied() else { return };
         if self.quorum.is_majority(|node| promised_by.contains_key(&node)) {
             let caught_up = self.quorum.is_majority(|node| promised_by.get(&node) == Some(&own));
+            sometimes!(!caught_up, "a new leader does not hold what a majority holds");
+            self.counts.note(|| Counted::Led { term, promised_by: promised_by.keys().copied().collect() });
             self.phase = Phase::Leading { term, caught_up };
             let names: Vec<_> = self.slots.keys().cloned().collect();
             for name in names {
@@ -281,12 +231,15 @@ impl Leader {
         if let Some(held) = &holds
             && held.ballot.term > term
         {
+            sometimes!("a leader is shown a record of a higher term than its own");
             return self.on_term(held.ballot.term, effects);
         }
         let Some(slot) = self.slots.get_mut(name) else { return };
         match &mut slot.busy {
             Busy::Learning { question: asked, own: true, .. } if *asked == question && from == self.me => {
+                sometimes!("a caught up leader learns a key from its own replica alone");
                 // Nobody else was asked, so it does not confirm the term.
+                holds.iter().for_each(|held| self.counts.note(|| Counted::chosen(name, held, [])));
                 slot.known = Known::Chosen(holds);
             }
             Busy::Learning { question: asked, replies, .. } if *asked == question => {
@@ -294,11 +247,12 @@ impl Leader {
                 if !self.quorum.is_majority(|node| replies.contains_key(&node)) {
                     return;
                 }
-                slot.known.learn(Known::assess(&self.quorum, replies));
+                slot.known.learn(Known::assess(&self.quorum, replies, name, &mut self.counts));
                 slot.confirmed = question;
             }
             Busy::Fetching { question: asked, ballot, replies } if *asked == question => match holds {
                 Some(whole) if whole.ballot == *ballot && whole.record.is_whole() => {
+                    sometimes!("the whole of a half written record is fetched, to be completed");
                     slot.known.complete(whole);
                 }
                 // A damaged copy: somebody else, or the next try, must help.
@@ -309,12 +263,18 @@ impl Leader {
                     if !majority || matches!(slot.known, Known::Chosen(_)) {
                         return;
                     }
+                    sometimes!(
+                        "a half written record turns out to be on no majority while its whole is fetched"
+                    );
                     // A majority has promised this term and does not hold it: it was not chosen and will not be.
-                    slot.known = Known::assess(&self.quorum, replies);
+                    slot.known = Known::assess(&self.quorum, replies, name, &mut self.counts);
                     slot.confirmed = question;
                 }
             },
-            _ => return,
+            _ => {
+                sometimes!("an answer comes to a question that is not asked any more");
+                return;
+            }
         }
         slot.busy = Busy::Idle;
         self.drive(name, effects);
@@ -332,7 +292,10 @@ impl Leader {
         match reply {
             AcceptReply::Refused(higher) => return self.on_term(higher, effects),
             // Within our own term it only says that this accept came late.
-            AcceptReply::Superseded(higher) => return self.on_term(higher.term, effects),
+            AcceptReply::Superseded(higher) => {
+                sometimes!("a proposal comes to a replica after a higher one");
+                return self.on_term(higher.term, effects);
+            }
             AcceptReply::Accepted => {}
         }
         let Some(slot) = self.slots.get_mut(name) else { return };
@@ -341,6 +304,7 @@ impl Leader {
         }
         let Busy::Accepting { held, votes, answer } = &mut slot.busy else { return };
         if held.ballot != ballot {
+            sometimes!("an acknowledgement comes for an older proposal than the one under way");
             return;
         }
         votes.insert(from);
@@ -350,10 +314,16 @@ impl Leader {
         let head = Held { ballot, record: Arc::new(held.record.head()) };
         slot.missing_here = (!votes.contains(&self.me)).then_some(ballot);
         let answer = answer.take();
+        let others = answer.is_none() && head.record.version.0.term != ballot.term;
+        sometimes!(others, "a leader completes a record that another leader proposed");
+        self.counts.note(|| Counted::chosen(name, &head, votes.iter().copied()));
         slot.known = Known::Chosen(Some(head));
         slot.busy = Busy::Idle;
         slot.confirmed = ballot.seq;
-        self.orphans.remove(name);
+        sometimes!(
+            self.orphans.remove(name),
+            "a proposal that nobody waits for any more is chosen after all"
+        );
         if let Some((token, answer)) = answer {
             self.tokens.remove(&token);
             effects.push(Effect::Answer { token, answer });
@@ -367,6 +337,7 @@ impl Leader {
             *quiet_ticks += 1;
             if *quiet_ticks >= RESEND_TICKS {
                 *quiet_ticks = 0;
+                sometimes!("a candidate asks again for promises that were not given");
                 let silent = self.quorum.voters().iter().filter(|node| !promised_by.contains_key(node));
                 effects.extend(silent.map(|to| Effect::Prepare { to: *to, term: *term }));
             }
@@ -378,6 +349,7 @@ impl Leader {
             slot.quiet_ticks += 1;
             if slot.quiet_ticks >= RESEND_TICKS {
                 slot.quiet_ticks = 0;
+                sometimes!(slot.busy != Busy::Idle, "a leader sends again what was not answered");
                 // The own copy cannot be read, it seems: the others must do.
                 if let Busy::Learning { own, .. } = &mut slot.busy {
                     *own = false;
@@ -396,9 +368,11 @@ impl Leader {
             let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) else {
                 unreachable!("it was just seen to be accepting")
             };
+            sometimes!("the deadline of a request passes after its proposal was sent");
             slot.known = Known::Proposed(held);
             effects.push(Effect::Answer { token, answer: Answer::OutcomeUnknown });
         } else {
+            sometimes!("the deadline of a request passes before anything was proposed for it");
             slot.queue.retain(|waiting| waiting.token != token);
             effects.push(Effect::Answer { token, answer: Answer::Unavailable });
             if slot.queue.is_empty() {
@@ -427,6 +401,8 @@ impl Leader {
         self.orphans.clear();
         for (token, name) in core::mem::take(&mut self.tokens) {
             let proposed = slots.get(&name).is_some_and(|slot| slot.busy.has_proposed(token));
+            sometimes!(proposed, "a leadership ends while a proposal of it is half written");
+            sometimes!(!proposed, "a leadership ends while a request waits that proposed nothing yet");
             let answer = if proposed { Answer::OutcomeUnknown } else { Answer::NotLeader(higher) };
             effects.push(Effect::Answer { token, answer });
         }
@@ -434,6 +410,11 @@ impl Leader {
 
     /// The layout changed the partition's voters: whoever leads next does so in the new config.
     pub fn reconfigure(&mut self, quorum: Arc<Quorum>, effects: &mut Vec<Effect>) {
+        sometimes!(self.is_active(), "the layout changes the voters of a partition under its leader");
+        sometimes!(
+            !self.tokens.is_empty(),
+            "the config of a partition changes between a request and its answer"
+        );
         self.quorum = quorum;
         self.step_down(self.highest, effects);
     }
@@ -445,6 +426,8 @@ impl Leader {
             Phase::Preparing { term, .. } | Phase::Leading { term, .. } => Some(*term),
         };
         if mine.is_some_and(|mine| term > mine) {
+            sometimes!(self.leading().is_some(), "a leader hears of a higher term");
+            sometimes!(self.leading().is_none(), "a candidate hears of a higher term before it leads");
             self.step_down(term, effects);
         }
         self.highest = self.highest.max(term);
@@ -462,6 +445,7 @@ impl Leader {
                     && held.ballot.term == term
                     && held.record.is_whole()
                 {
+                    sometimes!("a proposal is sent again although nobody waits for it any more");
                     slot.busy = Busy::accepting(held.clone(), None);
                     self.orphans.insert(name.clone());
                 }
@@ -480,10 +464,18 @@ impl Leader {
                     continue;
                 }
                 Decision::WhenChosen(answer) => match &slot.known {
-                    Known::Proposed(held) => (held.record.clone(), None),
+                    Known::Proposed(held) => {
+                        sometimes!(
+                            "an answer waits until the half written record that it speaks of is completed"
+                        );
+                        (held.record.clone(), None)
+                    }
                     // A deposed leader does not know that it is: what it remembers is true now only if a majority
                     // stood by its term after the request came.
                     Known::Chosen(_) if slot.confirmed <= front.since => {
+                        sometimes!(
+                            "a leader asks a majority whether it still leads before it answers from memory"
+                        );
                         self.counter += 1;
                         slot.busy = Busy::learning(self.counter, false);
                         return resend(self.me, &self.quorum, name, term, slot, effects);
@@ -500,11 +492,16 @@ impl Leader {
                     }
                     Known::Unknown => unreachable!("an unknown record is learnt before anything is decided"),
                 },
-                Decision::Apply(record, answer) => (record, Some((front.token, answer))),
+                Decision::Apply(record, answer) => {
+                    let half_written = matches!(slot.known, Known::Proposed(_));
+                    sometimes!(half_written, "a new record is built on one that may not be chosen");
+                    (record, Some((front.token, answer)))
+                }
             };
             self.counter += 1;
             slot.busy = match (&slot.known, record.is_whole()) {
                 (Known::Chosen(Some(held)) | Known::Proposed(held), false) => {
+                    sometimes!("only the head of a record is known that must be written again");
                     Busy::Fetching { question: self.counter, ballot: held.ballot, replies: BTreeMap::new() }
                 }
                 _ => {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::ids::NodeId;
 use crate::placement::PartitionLayout;
+use crate::sometimes;
 use crate::term::ConfigVersion;
 
 /// A partition's voters in one config.
@@ -51,6 +52,11 @@ impl Quorum {
     /// Whether those for whom `voted` holds are a majority of the replicas, and of the next ones while there are some.
     pub fn is_majority(&self, voted: impl Fn(NodeId) -> bool) -> bool {
         let majority = |list: &[NodeId]| list.iter().filter(|node| voted(**node)).count() * 2 > list.len();
-        majority(&self.replicas) && self.next.as_deref().is_none_or(majority)
+        let old = majority(&self.replicas);
+        let moving = self.next.is_some();
+        let both = old && self.next.as_deref().is_none_or(majority);
+        sometimes!(moving && both, "a majority of the replicas and of the next ones is counted");
+        sometimes!(old && !both, "a majority of the replicas is none of the next ones");
+        both
     }
 }

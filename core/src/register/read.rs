@@ -3,10 +3,11 @@
 //! Why it is linearizable: a write that was answered is held by a majority, so any majority of answers shows its ballot
 //! or a higher one; and the value is only given away once a majority holds it, so later reads see no less.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::NodeId;
 use crate::register::quorum::Quorum;
+use crate::sometimes;
 use crate::term::Ballot;
 
 /// What to do next.
@@ -57,6 +58,12 @@ impl<'a> QuorumRead<'a> {
 
     /// An answer is slow: whom to ask besides, if there is anyone left.
     pub fn on_slow(&mut self, order: &[NodeId]) -> Option<NodeId> {
+        let another = self.unasked(order);
+        sometimes!(another.is_some(), "a read does not wait for a slow replica alone");
+        another
+    }
+
+    fn unasked(&self, order: &[NodeId]) -> Option<NodeId> {
         order.iter().copied().find(|node| self.quorum.contains(*node) && !self.asked.contains_key(node))
     }
 
@@ -72,6 +79,7 @@ impl<'a> QuorumRead<'a> {
             let holds = |node: NodeId| self.asked.get(&node) == Some(&Some(Some(highest)));
             // Whether a ballot of a newer config is chosen, only that config's voters can tell.
             let may_judge = highest.term.config <= self.quorum.config();
+            sometimes!(!may_judge, "a read meets a ballot of a newer config than it knows");
             if may_judge && self.quorum.is_majority(holds) {
                 let holder = replies().find(|(_, ballot)| *ballot == highest).map(|(node, _)| node);
                 return ReadStep::Chosen(highest, holder.expect("the highest ballot came from someone"));
@@ -88,15 +96,26 @@ impl<'a> QuorumRead<'a> {
         if outstanding > 0 && could_agree {
             return ReadStep::Wait;
         }
-        if let Some(node) =
-            order.iter().copied().find(|node| self.quorum.contains(*node) && !self.asked.contains_key(node))
-        {
+        if let Some(node) = self.unasked(order) {
+            let ballots = replies().map(|(_, ballot)| ballot);
+            sometimes!(
+                ballots.min() != highest,
+                "the replicas that a read asked disagree, so another one is asked"
+            );
             return ReadStep::Ask(node);
         }
         if outstanding > 0 {
             return ReadStep::Wait;
         }
         let answered = |node: NodeId| matches!(self.asked.get(&node), Some(Some(Some(_))));
-        if self.quorum.is_majority(answered) { ReadStep::Resolve } else { ReadStep::Unavailable }
+        if self.quorum.is_majority(answered) {
+            sometimes!("a read finds a record that may be on a minority only");
+            let ballots: BTreeSet<Ballot> = replies().map(|(_, ballot)| ballot).collect();
+            sometimes!(ballots.len() >= 3, "a read meets three different ballots of its key");
+            ReadStep::Resolve
+        } else {
+            sometimes!("a read finds too few replicas that answer");
+            ReadStep::Unavailable
+        }
     }
 }

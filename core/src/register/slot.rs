@@ -3,11 +3,13 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 
-use crate::ids::NodeId;
+use crate::ids::{NodeId, ObjectName};
 use crate::record::Record;
+use crate::register::counted::{Counted, Counts};
 use crate::register::decide::{Answer, Request};
 use crate::register::leader::Token;
 use crate::register::quorum::Quorum;
+use crate::sometimes;
 use crate::term::Ballot;
 
 /// A record and the ballot it was accepted under.
@@ -44,6 +46,7 @@ impl Known {
             }
             _ => false,
         };
+        sometimes!(stays, "a leader is shown less than what it knows to be chosen");
         if !stays {
             *self = assessed;
         }
@@ -58,15 +61,23 @@ impl Known {
     }
 
     /// Judges what a majority holds.
-    pub(super) fn assess(quorum: &Quorum, replies: &BTreeMap<NodeId, Option<Held>>) -> Self {
+    pub(super) fn assess(
+        quorum: &Quorum,
+        replies: &BTreeMap<NodeId, Option<Held>>,
+        name: &ObjectName,
+        counts: &mut Counts,
+    ) -> Self {
         let ballot_of = |held: &Option<Held>| held.as_ref().map(|held| held.ballot);
         let Some(Some(highest)) = replies.values().max_by_key(|held| ballot_of(held)) else {
             return Self::Chosen(None);
         };
         let agrees = |node| replies.get(&node).is_some_and(|held| ballot_of(held) == Some(highest.ballot));
         if quorum.is_majority(agrees) {
+            let holders = replies.keys().copied().filter(|node| agrees(*node));
+            counts.note(|| Counted::chosen(name, highest, holders));
             Self::Chosen(Some(highest.clone()))
         } else {
+            sometimes!("a leader learns of a record that may be on a minority only");
             Self::Proposed(highest.clone())
         }
     }

@@ -124,8 +124,10 @@ enum Said {
     Nothing,
     /// This operation took effect.
     Took(OpId),
-    /// The object had this version at some moment of the call.
+    /// The object had this version at some moment of the call; `None`: there was none, whatever the tombstone.
     Saw(Option<Version>),
+    /// There was no object at some moment of the call, but this tombstone; `None`: nothing was ever written.
+    Missed(Option<Version>),
 }
 
 /// Whether what the clients were told is what one copy, used by one client at a time, could have told them. The order of
@@ -149,6 +151,11 @@ pub fn check_answers(current: Option<&Record>, calls: &[Call]) {
             // An earlier attempt may have brought it about: what came before all attempts is checked below.
             Said::Took(op) => effects.iter().position(|(_, of, _)| *of == op).map(|at| at + 1),
             Said::Saw(version) => (lowest..=effects.len()).find(|place| version_at(*place) == version),
+            Said::Missed(tombstone) => (lowest..=effects.len()).find(|place| match place.checked_sub(1) {
+                Some(at) => !effects[at].2 && Some(effects[at].0) == tombstone,
+                // A fence on a key that was never written leaves a tombstone of its own.
+                None => !effects.iter().any(|(version, ..)| Some(*version) == tombstone),
+            }),
         };
         let Some(place) = place else {
             panic!("{call:?} saw what was over before it began; effects {effects:?}, calls {calls:#?}")
@@ -192,7 +199,9 @@ fn said(calls: &[Call], at: usize, history: &History) -> Said {
     };
     match answer {
         Answer::Put { version, .. } => took(effect == Seen::Known(Effect::Put(*version))),
-        Answer::Deleted(true) => took(matches!(effect, Seen::Known(Effect::Deleted(_)))),
+        Answer::Deleted { found: true, version } => {
+            took(matches!(effect, Seen::Known(Effect::Deleted(of)) if Some(of) == *version))
+        }
         Answer::Committed(version) => {
             took(matches!(effect, Seen::Known(Effect::Put(of) | Effect::Deleted(of)) if of == *version))
         }
@@ -200,15 +209,16 @@ fn said(calls: &[Call], at: usize, history: &History) -> Said {
             assert_eq!(effect, Seen::Known(Effect::Fenced), "{call:?}");
             Said::Nothing
         }
-        Answer::Deleted(false) => {
+        Answer::Deleted { found: false, version } => {
             check_refused(calls, at, history);
-            Said::Saw(None)
+            Said::Missed(*version)
         }
-        Answer::Refused(Code::ConditionFailed(version)) => {
-            let holds = call.request.as_ref().is_some_and(|request| condition_of(request).holds(*version));
+        Answer::ConditionFailed { object, tombstone } => {
+            let holds = call.request.as_ref().is_some_and(|request| condition_of(request).holds(*object));
             assert!(!holds, "refused though the condition holds: {call:?}");
+            assert!(object.is_none() || tombstone.is_none(), "an object and a tombstone: {call:?}");
             check_refused(calls, at, history);
-            Said::Saw(*version)
+            object.map_or(Said::Missed(*tombstone), |version| Said::Saw(Some(version)))
         }
         Answer::Unavailable => {
             check_refused(calls, at, history);

@@ -547,13 +547,13 @@ impl State {
 fn kind_of(answer: &Answer) -> &'static str {
     match answer {
         Answer::Put { .. } => "put",
-        Answer::Deleted(true) => "deleted",
-        Answer::Deleted(false) => "nothing to delete",
+        Answer::Deleted { found: true, .. } => "deleted",
+        Answer::Deleted { found: false, .. } => "nothing to delete",
         Answer::Committed(_) => "committed",
         Answer::Fenced => "fenced",
         Answer::Forgotten => "forgotten",
         Answer::Chosen(_) => "chosen",
-        Answer::Refused(Code::ConditionFailed(_)) => "condition failed",
+        Answer::ConditionFailed { .. } => "condition failed",
         Answer::Refused(Code::StaleOpId(_)) => "stale op id",
         Answer::Refused(Code::Fenced) => "refused: fenced",
         Answer::Refused(_) => "refused",

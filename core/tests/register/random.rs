@@ -164,8 +164,12 @@ impl World {
         assert!(call.end.is_none(), "{call:?} was answered twice");
         let end = End::of(answer);
         let says = end.says();
-        let refused_first = matches!(&end, End::Answer(Answer::Refused(_) | Answer::Deleted(false)))
-            && matches!(&call.request, Some(Request::Put { attempt, .. } | Request::Delete { attempt, .. })
+        let refused_first = matches!(
+            &end,
+            End::Answer(
+                Answer::Refused(_) | Answer::ConditionFailed { .. } | Answer::Deleted { found: false, .. }
+            )
+        ) && matches!(&call.request, Some(Request::Put { attempt, .. } | Request::Delete { attempt, .. })
                 if *attempt == Attempt::Only);
         let op = call.request.as_ref().and_then(check::writes);
         call.end = Some(end);

@@ -173,7 +173,7 @@ fn prepares(to: &[usize], term: Term) -> Vec<Effect> {
 }
 
 fn failed(version: Option<Version>) -> Answer {
-    Answer::Refused(Code::ConditionFailed(version))
+    Answer::ConditionFailed { object: version, tombstone: None }
 }
 
 #[test]
@@ -374,14 +374,14 @@ fn deleting_nothing_says_so() {
     let mut only = Bench::leading();
     only.begin(delete(1, Only, Condition::Always));
     only.learned(0, 1, None);
-    assert_eq!(only.learned(1, 1, None), answer(1, Answer::Deleted(false)));
+    assert_eq!(only.learned(1, 1, None), answer(1, Answer::Deleted { found: false, version: None }));
 
     let mut again = Bench::leading();
     again.begin(delete(1, Again, Condition::Always));
     again.learned(0, 1, None);
     assert_eq!(again.learned(1, 1, None).len(), 3, "the fence goes to every voter");
     again.accepted(0, 2);
-    assert_eq!(again.accepted(1, 2), answer(1, Answer::Deleted(false)));
+    assert_eq!(again.accepted(1, 2), answer(1, Answer::Deleted { found: false, version: None }));
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Rm {
             .await
             .map_err(|error| Failure::of_mutation(&self.target, &self.connection, &error))?;
         if self.json {
-            return print_json(&json!({ "deleted": deleted }));
+            return print_json(&json!({ "deleted": deleted.found }));
         }
         Ok(())
     }

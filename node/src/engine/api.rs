@@ -14,14 +14,16 @@ use holdfast_core::record::Record;
 use holdfast_core::term::Version;
 use holdfast_proto::v1;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::lead::PartitionCell;
 use super::view::stored_view;
 use super::write::{Done, Operation, no_layout};
 use super::{Engine, EngineParts, Inner, OPERATIONS_MAX, REPAIRS_MAX};
-use crate::peer::Links;
+use crate::peer::link::PROBE_EVERY;
+use crate::peer::{LinkSignals, Links};
+use crate::pulse::Pulse;
 
 /// An object to be put, as it came from the client.
 #[derive(Clone, Debug)]
@@ -47,6 +49,22 @@ pub enum OutcomeAnswer {
     Unknown,
 }
 
+/// What a delete did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deleted {
+    /// Whether there was something to delete.
+    pub found: bool,
+    /// The tombstone: the one that it wrote, or the one that was there (`None`: nothing was ever written).
+    pub version: Option<Version>,
+}
+
+impl Deleted {
+    pub(crate) fn to_wire(self) -> v1::DeleteResponse {
+        let version = self.version.map(|version| version.to_text()).unwrap_or_default();
+        v1::DeleteResponse { deleted: self.found, version }
+    }
+}
+
 /// A mutation's identity and condition.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutation {
@@ -65,7 +83,10 @@ impl Engine {
         let EngineParts { env, cluster, store, registry, bootstrap_nodes, replication } = parts;
         let me = store.node_id();
         let stored = stored_view(&*env.disk)?;
-        let links = Links::new(env.clone(), cluster.clone(), me);
+        let unanswered = Arc::new(Pulse::new(PROBE_EVERY));
+        let leaderships = Arc::new(Notify::new());
+        let signals = LinkSignals { unanswered: unanswered.clone(), recovered: leaderships.clone() };
+        let links = Links::new(env.clone(), cluster.clone(), me, signals);
         let inner = Arc::new(Inner {
             me,
             env,
@@ -77,6 +98,10 @@ impl Engine {
             links,
             view: RwLock::new(None),
             partitions: Partition::all().map(|_| PartitionCell::new()).collect(),
+            unanswered,
+            waiting: Mutex::default(),
+            leaderships,
+            readiness: watch::Sender::new(false),
             tokens: AtomicU64::new(1),
             operations: Semaphore::new(OPERATIONS_MAX),
             repairs: Arc::new(Semaphore::new(REPAIRS_MAX)),
@@ -118,13 +143,13 @@ impl Engine {
         }
     }
 
-    /// Deletes. `false`: there was nothing to delete.
+    /// Deletes.
     pub async fn delete(
         &self,
         name: ObjectName,
         mutation: Mutation,
         deadline: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<Deleted, Error> {
         let _admitted = self.admit()?;
         let Mutation { op, condition, retry } = mutation;
         match self.inner.route(&name, &Operation::Delete { op, condition, retry }, 0, deadline).await? {
@@ -172,31 +197,35 @@ impl Engine {
             .map_or_else(Vec::new, |view| view.layout.partition(name.partition()).replicas.clone())
     }
 
-    /// What `Cluster.Topology` answers; `None` until there is a layout.
+    /// What `Cluster.Topology` answers; `None` until there is a layout. Does not wait for peers that were not heard of late:
+    /// they are asked, so that the next answer is up to date.
     pub fn topology(&self) -> Option<v1::TopologyResponse> {
+        drop(self.inner.ask_silent());
         self.inner.topology_now()
     }
 
-    /// What `Cluster.Status` answers.
-    pub fn status(&self) -> v1::StatusResponse {
+    /// What `Cluster.Status` answers. Peers that were not heard of late are asked first, which takes some 200 ms when one
+    /// of them hangs.
+    pub async fn status(&self) -> v1::StatusResponse {
+        self.inner.ask_silent().await;
         self.inner.status_now()
     }
 
     /// Whether this node can serve: it has a layout and its store works.
     pub fn ready(&self) -> Result<(), Error> {
-        if let Some(failure) = self.inner.store.failed() {
-            return Err(Error::owned(Code::Unavailable, format!("the store has failed: {failure}")));
-        }
-        if self.inner.leaving.load(Ordering::Relaxed) {
-            return Err(Error::new(Code::Unavailable, "this node is stopping"));
-        }
-        self.inner.view().map(|_| ()).ok_or_else(no_layout)
+        self.inner.ready()
+    }
+
+    /// Whether [`Self::ready`] is without error, now and whenever that changes.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.inner.readiness.subscribe()
     }
 
     /// Stops leading: requests go to other nodes from now on, and peers are refused what only a leader may do. They are
     /// told, so that they ask others first.
     pub fn leave(&self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
+        self.inner.note_readiness();
         self.inner.links.tell_leaving();
         self.inner.step_down();
     }
@@ -205,6 +234,27 @@ impl Engine {
         self.inner.operations.try_acquire().map_err(|_| {
             Error::new(Code::Overloaded, "too many operations are under way on this node: wait and try again")
         })
+    }
+}
+
+impl Inner {
+    fn ready(&self) -> Result<(), Error> {
+        if let Some(failure) = self.store.failed() {
+            return Err(Error::owned(Code::Unavailable, format!("the store has failed: {failure}")));
+        }
+        if self.leaving.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::Unavailable, "this node is stopping"));
+        }
+        self.view().map(|_| ()).ok_or_else(no_layout)
+    }
+
+    /// To be called whenever [`Self::ready`] may have changed.
+    pub(super) fn note_readiness(&self) {
+        self.readiness.send_if_modified(|told| {
+            // Under the channel's lock: of two callers the later one tells what holds then.
+            let ready = self.ready().is_ok();
+            std::mem::replace(told, ready) != ready
+        });
     }
 }
 

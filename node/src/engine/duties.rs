@@ -1,5 +1,5 @@
 //! What a node does by itself: follows the registry, makes the first layout, takes its share of the leaderships, sends
-//! again what was not answered.
+//! again what was not answered. Each duty sleeps until something happens that it is there for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,67 +9,84 @@ use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::placement::{Layout, Member, PlanError, first_layout};
-use tokio::time::sleep;
+use holdfast_core::sometimes;
+use tokio::time::{sleep, timeout};
 
 use super::view::store_view;
 use super::{ClusterView, Inner};
-use crate::env::{Blocking, settle};
-use crate::registry::{LayoutWrite, NodeEntry, RegistryView, check_successor};
+use crate::env::{Blocking, settle, tasks};
+use crate::peer::link::IDLE_PROBE_EVERY;
+use crate::registry::{HeldLayout, LayoutWrite, NodeEntry, RegistryView, check_successor};
 
-/// How often unanswered messages are looked at.
-const TICK: Duration = Duration::from_millis(50);
-/// How often the node looks for leaderships that are its to take. Also bounds how often two candidates can disturb
-/// each other.
+/// Before the node has led: what else happens at the same time, other peers that answer, is waited for so long.
+const GATHER: Duration = Duration::from_millis(50);
+/// Leaderships are taken this often at most. Also bounds how often two candidates can disturb each other.
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
-/// How often the first layout is tried while there is none.
+/// How often the registry is given a layout that it should hold and does not.
 const BOOTSTRAP_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
     /// Starts the duties; they end with the engine.
     pub(super) fn start_duties(self: &Arc<Self>) {
         let tasks = [
-            tokio::spawn(tick(Arc::downgrade(self))),
-            tokio::spawn(balance(Arc::downgrade(self))),
-            tokio::spawn(follow(Arc::downgrade(self))),
-            tokio::spawn(bootstrap(Arc::downgrade(self))),
+            tasks::spawn(tick(Arc::downgrade(self))),
+            tasks::spawn(balance(Arc::downgrade(self))),
+            tasks::spawn(follow(Arc::downgrade(self))),
+            tasks::spawn(bootstrap(Arc::downgrade(self))),
+            tasks::spawn(watch_store(Arc::downgrade(self))),
         ];
         self.tasks.lock().extend(tasks);
     }
 
     /// Puts a view in force.
     pub(super) fn set_view(self: &Arc<Self>, view: ClusterView) {
+        self.tell_configured(&view.layout);
         let view = Arc::new(view);
         let addresses: BTreeMap<_, _> =
             view.nodes.iter().map(|(id, entry)| (*id, entry.peer_address.clone())).collect();
         self.links.set(&addresses);
-        *self.view.write() = Some(view.clone());
+        self.registry.on_layout_known();
+        let before = self.view.write().replace(view.clone());
+        if before.is_some_and(|before| before.is_layout_of(&view)) {
+            return;
+        }
         for partition in Partition::all() {
             self.set_quorum(partition, view.quorum(partition));
         }
+        self.leaderships.notify_one();
+        self.note_readiness();
     }
 
     /// Takes in what the registry says.
     async fn on_registry(self: &Arc<Self>, seen: &RegistryView) {
-        let Some(layout) = seen.layout.as_ref().map(|(layout, _)| layout.clone()) else {
-            // A registry without a layout next to a node that knows one was emptied: nothing here changes for it.
-            return;
-        };
         let before = self.view();
-        // The registry's view checks this too, but knows only what it saw since the start.
-        if let Some(before) = &before
-            && before.layout != layout
-            && let Err(error) = check_successor(&before.layout, &layout)
-        {
-            tracing::error!(%error, "the registry's layout cannot follow the stored one: was it restored from a backup?");
-            return;
-        }
+        let layout = match (seen.layout.as_ref().map(|(layout, _)| layout), &before) {
+            (Some(layout), Some(before)) if before.layout != *layout => {
+                // The registry's view checks this too, but knows only what it saw since the start.
+                match check_successor(&before.layout, layout) {
+                    Ok(()) => layout.clone(),
+                    Err(error) => {
+                        sometimes!("a node does not take a layout that cannot follow the one it knows");
+                        tracing::error!(%error, "the registry's layout cannot follow the stored one");
+                        before.layout.clone()
+                    }
+                }
+            }
+            (Some(layout), _) => layout.clone(),
+            // A registry without a layout next to a node that knows one was emptied: what it says of nodes is taken.
+            (None, Some(before)) => before.layout.clone(),
+            (None, None) => return,
+        };
         // Nodes that are not registered now keep their last known address: they may be back any moment.
         let mut nodes: BTreeMap<NodeId, NodeEntry> =
             before.as_ref().map(|before| before.nodes.clone()).unwrap_or_default();
         nodes.retain(|id, _| layout.nodes.contains_key(id));
         nodes.extend(seen.nodes.iter().map(|(id, entry)| (*id, entry.clone())));
-        let known = before.is_some_and(|before| before.layout == layout && before.nodes == nodes);
-        let mut view = ClusterView::new(layout, nodes);
+        let known = before.as_ref().is_some_and(|before| before.layout == layout && before.nodes == nodes);
+        let mut view = match before {
+            Some(before) if before.layout == layout => before.with_nodes(nodes),
+            _ => ClusterView::new(layout, nodes),
+        };
         view.registered = seen.nodes.keys().copied().collect();
         view.registry_connected = seen.connected;
         if !known {
@@ -113,31 +130,42 @@ impl Inner {
 }
 
 async fn tick(inner: Weak<Inner>) {
+    let Some(unanswered) = inner.upgrade().map(|inner| inner.unanswered.clone()) else { return };
     loop {
-        sleep(TICK).await;
+        // Without anything unanswered, for the sign of life that idle peers are asked for.
+        let _ = timeout(IDLE_PROBE_EVERY, unanswered.tick()).await;
         let Some(inner) = inner.upgrade() else { return };
         inner.tick_leaders();
+        inner.links.look();
     }
 }
 
 async fn balance(inner: Weak<Inner>) {
-    let mut pause = TICK;
+    let Some(leaderships) = inner.upgrade().map(|inner| inner.leaderships.clone()) else { return };
+    // Quick until the node has started to lead, so that the first writes find a leader.
+    let mut pause = GATHER;
     loop {
+        leaderships.notified().await;
         sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
         if inner.leaving.load(Ordering::Relaxed) || inner.store.failed().is_some() {
-            pause = BALANCE_EVERY;
-            continue;
+            return;
         }
         let due = inner.leaderships_due();
-        // Quick looks until the node has started to lead, so that the first writes find a leader.
         if !due.is_empty() {
             tracing::debug!(partitions = due.len(), "taking leaderships");
             inner.campaign(due);
             pause = BALANCE_EVERY;
-        } else if inner.view().is_some() {
-            pause = (pause * 2).min(BALANCE_EVERY);
         }
+    }
+}
+
+/// A node whose store has failed is not ready.
+async fn watch_store(inner: Weak<Inner>) {
+    let Some(store) = inner.upgrade().map(|inner| inner.store.clone()) else { return };
+    store.until_failed().await;
+    if let Some(inner) = inner.upgrade() {
+        inner.note_readiness();
     }
 }
 
@@ -155,41 +183,78 @@ async fn follow(inner: Weak<Inner>) {
     }
 }
 
-/// Makes the first layout once enough nodes are registered; gives an emptied registry back what this node stored.
+/// Makes the first layout once enough nodes are registered; gives a registry that was emptied, or restored from an older
+/// copy, the layout that this node knows.
 async fn bootstrap(inner: Weak<Inner>) {
+    let Some(mut views) = inner.upgrade().map(|inner| inner.registry.view()) else { return };
     loop {
-        sleep(BOOTSTRAP_EVERY).await;
-        let Some(inner) = inner.upgrade() else { return };
-        let seen = inner.registry.view().borrow().clone();
-        if !seen.connected || seen.layout.is_some() {
-            continue;
-        }
-        let layout = match inner.view() {
-            Some(view) => Layout::clone(&view.layout),
-            None if seen.nodes.len() < inner.bootstrap_nodes => continue,
-            None => match plan_first(&seen, inner.replication) {
-                Ok(layout) => layout,
-                Err(error) => {
-                    tracing::warn!(%error, "no first layout yet");
-                    continue;
-                }
-            },
+        let seen = views.borrow_and_update().clone();
+        let tried = {
+            let Some(inner) = inner.upgrade() else { return };
+            inner.bootstrap(&seen).await
         };
-        match inner.registry.create_layout(&layout).await {
-            Ok(LayoutWrite::Done(_)) => {
-                tracing::info!(
-                    version = layout.version,
-                    nodes = layout.nodes.len(),
-                    "layout written to the registry"
+        if tried {
+            // Once it is there, the view says so.
+            sleep(BOOTSTRAP_EVERY).await;
+        } else if views.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Inner {
+    /// Writes a layout to a registry that lacks it. `false`: there was nothing to write, until the view changes.
+    async fn bootstrap(&self, seen: &RegistryView) -> bool {
+        if !seen.connected {
+            return false;
+        }
+        let written = match (&seen.held, self.view()) {
+            (HeldLayout::Nothing, Some(known)) => {
+                sometimes!("a node gives an emptied registry its layout back");
+                tracing::warn!(
+                    version = known.layout.version,
+                    "the registry was emptied: giving the layout back"
                 );
+                self.registry.create_layout(&known.layout).await
+            }
+            (HeldLayout::Nothing, None) if seen.nodes.len() >= self.bootstrap_nodes => {
+                match plan_first(seen, self.replication) {
+                    Ok(layout) => self.registry.create_layout(&layout).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "no first layout yet");
+                        return false;
+                    }
+                }
+            }
+            (HeldLayout::Layout(held, revision), Some(known)) if is_outdated(held, &known.layout) => {
+                sometimes!("a node gives a restored registry the newer layout back");
+                tracing::warn!(
+                    held = held.version,
+                    version = known.layout.version,
+                    "the registry was restored from an older copy: giving the layout back"
+                );
+                self.registry.replace_layout(*revision, &known.layout).await
+            }
+            _ => return false,
+        };
+        match written {
+            Ok(LayoutWrite::Done(_)) => {
+                tracing::info!("layout written to the registry");
             }
             // Another node was quicker: its layout arrives through the view.
-            Ok(LayoutWrite::Conflict(_)) => {}
+            Ok(LayoutWrite::Conflict(_)) => sometimes!("two nodes make the first layout at the same time"),
             Err(error) => {
                 tracing::warn!(%error, "the layout could not be written to the registry; trying again");
             }
         }
+        true
     }
+}
+
+/// Whether the registry holds a layout that the known one came from. Layouts only ever get there by compare-and-swap on
+/// their predecessor, and nodes only take successors: the known one was in the registry, later than this.
+fn is_outdated(held: &Layout, known: &Layout) -> bool {
+    held.version < known.version && check_successor(held, known).is_ok()
 }
 
 fn plan_first(seen: &RegistryView, replication: u8) -> Result<Layout, PlanError> {

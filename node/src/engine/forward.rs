@@ -7,13 +7,13 @@ use holdfast_core::history::History;
 use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::record::{Object, Record, State};
 use holdfast_core::term::Version;
-use holdfast_proto::convert::{condition_from_wire, condition_to_wire, hash_from_slice};
+use holdfast_proto::convert::{condition_from_wire, condition_to_wire, hash_from_slice, optional_version};
 use holdfast_proto::v1;
 use holdfast_proto::v1::forward::Operation as Wire;
 use holdfast_proto::v1::forward_reply::Result as WireResult;
 
 use super::write::{Done, Operation};
-use super::{NewObject, OutcomeAnswer};
+use super::{Deleted, NewObject, OutcomeAnswer};
 
 /// What arrived from a peer.
 #[allow(clippy::large_enum_variant, reason = "one at a time, on its way to be carried out")]
@@ -127,7 +127,7 @@ pub(super) fn reply(name: &ObjectName, put: bool, done: Result<Done, Error>) -> 
             let body = record.object().and_then(|object| object.body.clone()).unwrap_or_default();
             WireResult::Get(v1::GetResponse { info: info(name, &record), body, ..v1::GetResponse::default() })
         }
-        Ok(Done::Deleted(deleted)) => WireResult::Delete(v1::DeleteResponse { deleted }),
+        Ok(Done::Deleted(deleted)) => WireResult::Delete(deleted.to_wire()),
         Ok(Done::Outcome(outcome)) => WireResult::Outcome(outcome_to_wire(outcome)),
         Err(error) => WireResult::Error((&error).into()),
     };
@@ -146,7 +146,10 @@ pub(super) fn result(
         (Operation::Put { .. }, Some(WireResult::Put(put))) => {
             Ok(Done::Record(record(name, put.info, None)?))
         }
-        (Operation::Delete { .. }, Some(WireResult::Delete(delete))) => Ok(Done::Deleted(delete.deleted)),
+        (Operation::Delete { .. }, Some(WireResult::Delete(delete))) => {
+            let version = optional_version(&delete.version)?;
+            Ok(Done::Deleted(Deleted { found: delete.deleted, version }))
+        }
         (Operation::Outcome { .. }, Some(WireResult::Outcome(outcome))) => {
             Ok(Done::Outcome(outcome_from_wire(&outcome)?))
         }

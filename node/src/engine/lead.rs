@@ -8,6 +8,7 @@ use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
 use holdfast_core::register::leader::{AcceptReply, LearnReply};
 use holdfast_core::register::{Answer, Digest, Effect, Leader, Quorum, Request, Token};
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -22,8 +23,8 @@ use crate::store::{ReplicaAnswer, ReplicaOp};
 /// One partition's leader and those who wait for its answers.
 pub(super) struct PartitionCell {
     cell: Mutex<Option<Cell>>,
-    /// Whether a tick may be needed: looked at without the lock.
-    waiting: AtomicBool,
+    /// Whether the next tick looks at it.
+    listed: AtomicBool,
 }
 
 struct Cell {
@@ -34,7 +35,7 @@ struct Cell {
 impl PartitionCell {
     /// No leader until the layout names voters.
     pub(super) fn new() -> Self {
-        Self { cell: Mutex::new(None), waiting: AtomicBool::new(false) }
+        Self { cell: Mutex::new(None), listed: AtomicBool::new(false) }
     }
 }
 
@@ -55,7 +56,10 @@ impl Inner {
         let mut locked = self.partitions[partition.index()].cell.lock();
         match &mut *locked {
             None => {
-                let leader = Leader::new(self.me, quorum.clone(), promised);
+                let mut leader = Leader::new(self.me, quorum.clone(), promised);
+                if self.env.witness.is_watching() {
+                    leader.keep_counts();
+                }
                 *locked = Some(Cell { leader, waiting: BTreeMap::new() });
             }
             Some(cell) if cell.leader.quorum() != quorum => {
@@ -109,33 +113,51 @@ impl Inner {
         let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
         let (sender, mut receiver) = oneshot::channel();
         let promised = self.store.promised(partition);
-        let (answers, effects) = {
+        let (answers, effects, waiting) = {
             let mut locked = self.partitions[partition.index()].cell.lock();
             let Some(cell) = &mut *locked else { return Answer::Unavailable };
             cell.leader.on_heard(promised);
             cell.waiting.insert(token, sender);
             let mut effects = Vec::new();
             cell.leader.begin(token, name, request, &mut effects);
-            self.partitions[partition.index()].waiting.store(cell.leader.is_waiting(), Ordering::Relaxed);
-            (cell.answers(&mut effects), effects)
+            let waiting = cell.leader.is_waiting();
+            // Before its answers are given: they rest on it.
+            self.tell_counts(partition, &mut cell.leader);
+            (cell.answers(&mut effects), effects, waiting)
         };
         deliver(answers);
         self.perform_all(partition, effects);
+        if waiting {
+            self.note_waiting(partition);
+        }
         let mut expiry = Expiry { inner: self, partition, token, armed: true };
         if let Ok(answer) = timeout_at(deadline, &mut receiver).await {
             expiry.armed = false;
             return answer.unwrap_or(Answer::OutcomeUnknown);
         }
+        sometimes!("a leader has no answer for a request when its deadline passes");
         drop(expiry);
         receiver.await.unwrap_or(Answer::OutcomeUnknown)
     }
 
     /// Sends again what peers have not answered.
     pub(super) fn tick_leaders(self: &Arc<Self>) {
-        for partition in Partition::all() {
-            if self.partitions[partition.index()].waiting.load(Ordering::Relaxed) {
-                self.drive(partition, Leader::on_tick);
-            }
+        let listed = std::mem::take(&mut *self.waiting.lock());
+        for partition in listed {
+            self.partitions[partition.index()].listed.store(false, Ordering::Relaxed);
+            self.drive(partition, |leader, effects| {
+                if leader.is_waiting() {
+                    leader.on_tick(effects);
+                }
+            });
+        }
+    }
+
+    /// Has the next tick look at the partition.
+    fn note_waiting(&self, partition: Partition) {
+        if !self.partitions[partition.index()].listed.swap(true, Ordering::Relaxed) {
+            self.waiting.lock().push(partition);
+            self.unanswered.start();
         }
     }
 
@@ -157,11 +179,19 @@ impl Inner {
         let here = &self.partitions[partition.index()];
         let mut locked = here.cell.lock();
         let Some(cell) = &mut *locked else { return effects };
+        let was_active = cell.leader.is_active();
         event(&mut cell.leader, &mut effects);
-        here.waiting.store(cell.leader.is_waiting(), Ordering::Relaxed);
+        let (waiting, active) = (cell.leader.is_waiting(), cell.leader.is_active());
+        self.tell_counts(partition, &mut cell.leader);
         let answers = cell.answers(&mut effects);
         drop(locked);
         deliver(answers);
+        if waiting {
+            self.note_waiting(partition);
+        }
+        if was_active && !active {
+            self.leaderships.notify_one();
+        }
         effects
     }
 
@@ -178,6 +208,7 @@ impl Inner {
     }
 
     fn perform(self: &Arc<Self>, partition: Partition, effect: Effect) {
+        self.tell_proposed(&effect);
         match effect {
             Effect::Prepare { to, term } if to == self.me => self.prepare_here(partition, term),
             Effect::Prepare { to, term } => {

@@ -8,6 +8,7 @@ use holdfast_core::error::{Code, Error, Invalid};
 use holdfast_core::ids::{NodeId, ObjectKey, ObjectName};
 use holdfast_core::listing::{Effect, Entry, ListMerge, Listing, Query};
 use holdfast_core::record::Record;
+use holdfast_core::sometimes;
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::write::{Done, Operation, no_layout};
 use super::{ClusterView, Inner};
+use crate::env::tasks;
 use crate::store::ScanStart;
 
 /// A node that takes longer for a page is not waited for alone.
@@ -70,7 +72,10 @@ impl Inner {
                         self.ask_page(view, query, node, from, limit, sender.clone());
                     }
                     Effect::Resolve(name) => self.resolve_for_list(name, deadline, sender.clone()),
-                    Effect::Done(listing) => return Ok(Some(listing)),
+                    Effect::Done(listing) => {
+                        self.tell_listed(query, &listing);
+                        return Ok(Some(listing));
+                    }
                     Effect::Unavailable(_) => return Ok(None),
                 }
             }
@@ -144,7 +149,7 @@ impl Inner {
         sender: mpsc::UnboundedSender<Event>,
     ) {
         let inner = self.clone();
-        tokio::spawn(async move {
+        tasks::spawn(async move {
             let done = inner.route(&name, &Operation::Resolve { head_only: true }, 0, deadline).await;
             let record = match done {
                 Ok(Done::Record(record)) => Ok(Some(record)),
@@ -160,6 +165,7 @@ impl Inner {
     pub(super) fn list_here(&self, list: &v1::ListLocal) -> Result<(Vec<Entry>, bool), Error> {
         let here = self.view().map(|view| view.layout.version);
         if here != Some(list.layout_version) {
+            sometimes!("a listing meets a node that knows another layout");
             return Err(Error::new(Code::Unavailable, "the layout has changed: list again"));
         }
         let bucket = holdfast_core::ids::BucketName::new(&list.bucket)?;

@@ -8,6 +8,7 @@
 //! * `list`: listings, merged from several nodes.
 //! * `peers`: what other nodes ask.
 //! * `view`: the cluster as this node knows it, also when the registry is away.
+//! * `witnessed`: what a witness is told of it.
 //! * `duties`: what a node does by itself: first layout, taking its share of leaderships, ticks.
 
 mod api;
@@ -19,23 +20,25 @@ mod peers;
 mod read;
 mod status;
 mod view;
+mod witnessed;
 mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-use holdfast_core::ids::{NodeId, ObjectName};
+use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::term::Term;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use api::{Mutation, NewObject, OutcomeAnswer};
+pub use api::{Deleted, Mutation, NewObject, OutcomeAnswer};
 pub use view::ClusterView;
 
 use crate::env::Env;
 use crate::peer::Links;
+use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::store::{ReplicaAnswer, ReplicaOp, Store, StoreError};
 use lead::PartitionCell;
@@ -79,6 +82,14 @@ pub(super) struct Inner {
     /// `None` until there is a layout.
     view: RwLock<Option<Arc<ClusterView>>>,
     partitions: Vec<PartitionCell>,
+    /// Ticks while a peer owes an answer or a leader waits for one.
+    unanswered: Arc<Pulse>,
+    /// The partitions whose leaders wait, each once.
+    waiting: Mutex<Vec<Partition>>,
+    /// Leaderships may be due: there is another layout, a leadership was lost, or a peer answers (again).
+    leaderships: Arc<Notify>,
+    /// What [`Engine::ready`] answers, without the reason.
+    readiness: watch::Sender<bool>,
     tokens: AtomicU64,
     operations: Semaphore,
     repairs: Arc<Semaphore>,

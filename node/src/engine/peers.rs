@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_core::error::{Code, Error, Invalid};
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::forward::{self, Arrived};
 use super::write::Done;
 use super::{Engine, Inner};
+use crate::env::tasks;
 use crate::peer::PeerHandler;
 use crate::store::{ReplicaAnswer, ReplicaOp, StoreError};
 
@@ -53,7 +55,7 @@ impl PeerHandler for Engine {
             }
             Ask::Forward(asked) => {
                 let inner = inner.clone();
-                tokio::spawn(async move { reply(Reply::Forward(inner.on_forward(asked).await)) });
+                tasks::spawn(async move { reply(Reply::Forward(inner.on_forward(asked).await)) });
             }
             Ask::ListLocal(list) => reply(match inner.on_list(&list) {
                 Ok(page) => Reply::ListLocal(page),
@@ -130,7 +132,9 @@ impl Inner {
                 return v1::ForwardReply { result: Some(error) };
             }
         };
+        sometimes!(hops > 1, "a request is passed on a second time");
         if self.leaving.load(Ordering::Relaxed) {
+            sometimes!("a request is passed on to a node that is stopping");
             let error = Error::new(Code::Unavailable, "this node is stopping");
             return forward::reply(&name, false, Err(error));
         }

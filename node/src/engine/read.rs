@@ -8,6 +8,7 @@ use holdfast_core::error::{Code, Error};
 use holdfast_core::ids::{NodeId, ObjectName};
 use holdfast_core::record::Record;
 use holdfast_core::register::{Quorum, QuorumRead, ReadStep};
+use holdfast_core::sometimes;
 use holdfast_core::term::Ballot;
 use holdfast_proto::v1;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -15,7 +16,7 @@ use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::write::{Done, Operation, no_layout, not_found};
+use super::write::{Done, Operation, no_layout};
 use super::{Inner, forward};
 use crate::store::ReplicaOp;
 
@@ -38,7 +39,7 @@ enum Found {
 }
 
 /// What a replica holds of the key.
-type Copy = Option<(Ballot, Record)>;
+pub(super) type Copy = Option<(Ballot, Record)>;
 
 /// A replica's answer, or that it gave none.
 type CopySender = mpsc::Sender<(NodeId, Result<Copy, ()>)>;
@@ -58,16 +59,19 @@ impl Inner {
             let found = if quorum.contains(self.me) {
                 self.quorum_read(quorum, name, head_only, deadline).await
             } else if hops == 0 {
+                sometimes!("a node without a replica of the key passes a read on");
                 return self.read_elsewhere(quorum, name, head_only, deadline).await;
             } else {
                 return Err(Error::new(Code::Unavailable, "this node holds no replica of the key"));
             };
             match found {
                 Found::Chosen(record) => {
-                    return record
-                        .map(|(_, record)| record)
-                        .filter(|record| record.object().is_some())
-                        .ok_or_else(not_found);
+                    let Some((_, record)) = record else { return Err(Error::not_found(None)) };
+                    if let Some(version) = record.tombstone_version() {
+                        return Err(Error::not_found(Some(version)));
+                    }
+                    self.tell_served(name, &record);
+                    return Ok(record);
                 }
                 Found::Resolve => {
                     return match self.route(name, &Operation::Resolve { head_only }, 0, deadline).await? {
@@ -82,6 +86,7 @@ impl Inner {
                             "no majority of the key's replicas answered in time: check the nodes with `node cluster status`",
                         ));
                     }
+                    sometimes!("a read waits until enough replicas answer");
                     sleep(RETRY_PAUSE).await;
                 }
             }
@@ -120,6 +125,7 @@ impl Inner {
                 read.on_reply(self.me, ballot, &order)
             }
             Err(error) => {
+                sometimes!("a node cannot read its own copy of a key");
                 tracing::error!(%name, %error, "own copy cannot be read");
                 read.on_failed(self.me, &order)
             }
@@ -127,6 +133,7 @@ impl Inner {
         loop {
             let ask = match step {
                 ReadStep::Chosen(ballot, holder) => {
+                    self.tell_read(quorum, name, ballot, &copies);
                     return self.take(quorum, name, head_only, ballot, holder, copies, deadline).await;
                 }
                 ReadStep::Resolve => return Found::Resolve,
@@ -154,7 +161,10 @@ impl Inner {
                     copies.push((node, copy));
                     read.on_reply(node, ballot, &order)
                 }
-                Err(()) => read.on_failed(node, &order),
+                Err(()) => {
+                    sometimes!("a replica that a read asked gives no answer");
+                    read.on_failed(node, &order)
+                }
             };
         }
     }
@@ -185,13 +195,21 @@ impl Inner {
         let at_hand = copies.into_iter().map(|(_, copy)| copy).find(usable).flatten();
         let (ballot, record) = match at_hand {
             Some(copy) => copy,
-            None => match self.fetch_from(holder, quorum, name, ballot, deadline).await {
-                Some(record) => (ballot, record),
-                None => return Found::Unavailable,
-            },
+            None => {
+                sometimes!("a read knows what is chosen and must fetch it");
+                match self.fetch_from(holder, quorum, name, ballot, deadline).await {
+                    Some(record) => (ballot, record),
+                    None => {
+                        sometimes!("a chosen record is not there any more when its body is fetched");
+                        return Found::Unavailable;
+                    }
+                }
+            }
         };
         if record.is_whole() {
             for node in lagging {
+                sometimes!(node == self.me, "a read finds that the own replica lags behind");
+                sometimes!(node != self.me, "a read finds that another replica lags behind");
                 self.mend(node, name, ballot, &record);
             }
         }
@@ -294,6 +312,7 @@ impl Inner {
             let Some(link) = self.links.get(node) else { continue };
             let ask = forward::get_request(name, head_only, patience, 1);
             let Ok(Ok(Reply::Forward(reply))) = timeout(patience, link.ask(Ask::Forward(ask))).await else {
+                sometimes!("a replica does not answer a read that was passed on to it");
                 continue;
             };
             match forward::result(name, &Operation::Resolve { head_only }, reply) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::duties::known_nodes;
 use super::{ClusterView, Inner};
 
-/// A node heard of within this time counts as reachable.
+/// A node that is not suspected and was heard within this time counts as reachable; others are asked first.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 /// In a placement: no such replica.
 const NO_NODE: u16 = u16::MAX;
@@ -19,6 +19,14 @@ impl Inner {
     fn is_live(&self, view: &ClusterView, node: NodeId) -> bool {
         node == self.me
             || self.links.is_healthy(node) && (view.registered.contains(&node) || !view.registry_connected)
+    }
+
+    /// Asks the peers of which nothing was heard of late. See [`Links::ask_silent`].
+    ///
+    /// [`Links::ask_silent`]: crate::peer::Links::ask_silent
+    pub(super) fn ask_silent(&self) -> impl Future<Output = ()> + use<> {
+        // Those that are heard now stay reachable while the answer is put together.
+        self.links.ask_silent(REACHABLE_WITHIN / 2)
     }
 
     fn is_reachable(&self, node: NodeId) -> bool {

@@ -33,7 +33,8 @@ pub struct ClusterView {
     pub registered: BTreeSet<NodeId>,
     /// Whether the registry answers.
     pub registry_connected: bool,
-    quorums: Vec<Arc<Quorum>>,
+    /// By partition. Shared by the views of one layout.
+    quorums: Arc<[Arc<Quorum>]>,
 }
 
 impl ClusterView {
@@ -41,6 +42,17 @@ impl ClusterView {
     pub fn new(layout: Arc<Layout>, nodes: BTreeMap<NodeId, NodeEntry>) -> Self {
         let quorums = layout.partitions.iter().map(|partition| Arc::new(Quorum::new(partition))).collect();
         Self { layout, nodes, registered: BTreeSet::new(), registry_connected: false, quorums }
+    }
+
+    /// The same layout with other nodes.
+    pub(super) fn with_nodes(&self, nodes: BTreeMap<NodeId, NodeEntry>) -> Self {
+        let (layout, quorums) = (self.layout.clone(), self.quorums.clone());
+        Self { layout, nodes, registered: BTreeSet::new(), registry_connected: false, quorums }
+    }
+
+    /// Whether `other` has this view's layout, and was made from it.
+    pub(super) fn is_layout_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.quorums, &other.quorums)
     }
 
     /// A partition's voters.

@@ -11,12 +11,13 @@ use holdfast_core::history::History;
 use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
 use holdfast_core::record::{Object, Record, State};
 use holdfast_core::register::{Answer, Attempt, Request};
+use holdfast_core::sometimes;
 use holdfast_core::term::Version;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ClusterView, Inner, NewObject, OutcomeAnswer, forward};
+use super::{ClusterView, Deleted, Inner, NewObject, OutcomeAnswer, forward};
 
 /// How long a peer that should lead may take before the next replica is tried. Above a slow disk's fsync; a peer that is
 /// gone or hangs is noticed sooner, by its link.
@@ -40,7 +41,7 @@ pub(super) enum Operation {
 pub(super) enum Done {
     /// The record that was written or found, without history.
     Record(Record),
-    Deleted(bool),
+    Deleted(Deleted),
     Outcome(OutcomeAnswer),
 }
 
@@ -75,27 +76,45 @@ impl Inner {
                     match timeout(patience, link.ask(Ask::Forward(ask))).await {
                         Ok(Ok(Reply::Forward(reply))) => forward::result(name, operation, reply),
                         Ok(Ok(_)) => Err(Error::new(Code::Internal, "a peer answered something else")),
-                        Ok(Err(_)) | Err(_) => {
+                        silent @ (Ok(Err(_)) | Err(_)) => {
+                            sometimes!(
+                                silent.is_err(),
+                                "a peer is too slow with a request that was passed on to it"
+                            );
+                            sometimes!(
+                                silent.is_ok(),
+                                "a peer is lost while it has a request that was passed on to it"
+                            );
                             avoid.push(node);
                             Err(Error::new(Code::OutcomeUnknown, "a peer did not answer"))
                         }
                     }
                 }
-                Target::Nobody => Err(Error::new(Code::Unavailable, "no replica of the key can be reached")),
+                Target::Nobody => {
+                    sometimes!("no replica of a key can be reached to change it");
+                    Err(Error::new(Code::Unavailable, "no replica of the key can be reached"))
+                }
             };
             let error = match ended {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    sometimes!(astray, "a request is carried out after it went astray");
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
             match error.code {
                 Code::OutcomeUnknown => astray = true,
                 Code::Unavailable | Code::Timeout => {}
-                Code::StaleOpId(_) if astray => return Err(outcome_unknown()),
+                Code::StaleOpId(_) if astray => {
+                    sometimes!("a request went astray, and its key has forgotten operations that old");
+                    return Err(outcome_unknown());
+                }
                 _ => return Err(error),
             }
             sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(RETRY_PAUSE.1);
             if pause == RETRY_PAUSE.1 {
+                sometimes!(!avoid.is_empty(), "those that were too slow for a request are asked again");
                 // Everybody had a chance: those that were slow get another.
                 avoid.clear();
             }
@@ -117,12 +136,14 @@ impl Inner {
         if here {
             let known = self.leadership(partition);
             if known.active || hops >= HOPS_MAX {
+                sometimes!(!known.active, "a request has been passed on so often that it stays");
                 return Target::Here;
             }
             let holder = known.highest.node;
             if holder != self.me && quorum.contains(holder) && usable(holder) {
                 return Target::Peer(holder);
             }
+            sometimes!(holder != self.me && holder != NodeId(0), "the leader of a key cannot be asked");
         }
         for node in quorum.voters() {
             if *node == self.me && here {
@@ -162,25 +183,39 @@ impl Inner {
         match self.lead(name, request, deadline).await {
             Answer::Put { version, modified_unix_ms } => {
                 let Operation::Put { object, .. } = operation else { return Err(unexpected()) };
+                self.tell_acknowledged(name, version);
                 Ok(Done::Record(object.to_head(version, modified_unix_ms.unwrap_or(unix_ms))))
             }
-            Answer::Deleted(deleted) => Ok(Done::Deleted(deleted)),
-            Answer::Committed(version) => Ok(Done::Outcome(OutcomeAnswer::Committed(version))),
+            Answer::Deleted { found, version } => Ok(Done::Deleted(Deleted { found, version })),
+            Answer::Committed(version) => {
+                self.tell_acknowledged(name, version);
+                Ok(Done::Outcome(OutcomeAnswer::Committed(version)))
+            }
             Answer::Fenced => Ok(Done::Outcome(OutcomeAnswer::Fenced)),
             Answer::Forgotten => Ok(Done::Outcome(OutcomeAnswer::Unknown)),
-            Answer::Chosen(None) => Err(not_found()),
+            Answer::Chosen(None) => Err(Error::not_found(None)),
             Answer::Chosen(Some((ballot, head))) => {
                 let head_only = matches!(operation, Operation::Resolve { head_only: true });
                 if head.object().is_none() {
-                    return Err(not_found());
+                    return Err(Error::not_found(head.tombstone_version()));
                 }
                 if head_only || head.is_whole() {
+                    self.tell_served(name, &head);
                     return Ok(Done::Record(Record::clone(&head)));
                 }
                 match self.fetch(name, ballot, deadline).await {
-                    Some(record) => Ok(Done::Record(record)),
-                    None => Err(Error::new(Code::Unavailable, "the object changed while it was read")),
+                    Some(record) => {
+                        self.tell_served(name, &record);
+                        Ok(Done::Record(record))
+                    }
+                    None => {
+                        sometimes!("an object changes between its head and its body");
+                        Err(Error::new(Code::Unavailable, "the object changed while it was read"))
+                    }
                 }
+            }
+            Answer::ConditionFailed { object, tombstone } => {
+                Err(refused(Code::ConditionFailed(object)).with_tombstone(tombstone))
             }
             Answer::Refused(code) => Err(refused(code)),
             Answer::NotLeader(_) => Err(Error::new(Code::Unavailable, "another node took over")),
@@ -221,10 +256,6 @@ fn refused(code: Code) -> Error {
         _ => "too many operations are waiting on this key or partition: wait and try again",
     };
     Error::new(code, message)
-}
-
-pub(super) fn not_found() -> Error {
-    Error::new(Code::NotFound, "there is no such object")
 }
 
 pub(super) fn no_layout() -> Error {

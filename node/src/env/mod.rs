@@ -4,12 +4,18 @@
 //! `SystemTime`, the operating system's randomness, or start a thread: it asks here. The real world is in [`real`].
 
 pub mod real;
+pub mod witness;
 
 use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+pub use holdfast::tasks;
+use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body;
+
+use witness::Witness;
 
 /// A connection, either end.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -25,7 +31,14 @@ pub trait Net: Send + Sync + 'static {
 
     /// Listens on `address` (`host:port`; port 0: any free one).
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>>;
+
+    /// Offers the service behind the client port to those who can call it without a connection. Real networks have no
+    /// such thing; a simulated one may carry whole calls.
+    fn offer(&self, _address: &str, _service: Calls) {}
 }
+
+/// The service behind the client port, one call at a time.
+pub type Calls = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
 
 /// Accepts connections.
 pub trait Listener: Send + 'static {
@@ -112,4 +125,6 @@ pub struct Env {
     pub ambient: Arc<dyn Ambient>,
     /// Where blocking work runs.
     pub blocking: Blocking,
+    /// Who is told what the node does that binds it.
+    pub witness: Arc<dyn Witness>,
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use holdfast_core::sometimes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
-use crate::env::{BoxIo, Listener};
+use crate::env::{BoxIo, Listener, tasks};
 use crate::metrics::Metrics;
 
 /// Connections at a time; more wait in the operating system's queue.
@@ -77,25 +78,26 @@ pub async fn serve_connections<S>(
         };
         let guard = metrics.begin_connection();
         let (builder, service, stop, cut) = (builder.clone(), service.clone(), stop.clone(), cut.clone());
-        connections.spawn(async move {
+        tasks::spawn(connections.track_future(async move {
             tokio::select! {
                 () = serve_one(&builder, io, service, stop) => {}
                 () = cut.cancelled() => {}
             }
             drop((guard, permit));
-        });
+        }));
     }
     drop(listener);
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
+        sometimes!("a node stops while requests are under way, and cuts them off");
         tracing::warn!(connections = connections.len(), "requests were still in flight and are cut off");
         cut.cancel();
         connections.wait().await;
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder() -> Builder<tasks::Executor> {
+    let mut builder = Builder::new(tasks::Executor);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -114,7 +116,7 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 /// One connection, to its end.
-async fn serve_one<S>(builder: &Builder<TokioExecutor>, io: BoxIo, service: S, stop: CancellationToken)
+async fn serve_one<S>(builder: &Builder<tasks::Executor>, io: BoxIo, service: S, stop: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
@@ -142,6 +144,7 @@ where
                 silent = false;
             }
             () = stop.cancelled(), if !stopping => {
+                sometimes!("a node stops while a client is connected");
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

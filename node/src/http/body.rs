@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
+use crate::env::tasks;
 use crate::service::{MANY_BODY_BYTES_MAX, to_status};
 
 /// Largest message with one body: the body, and room for names, metadata and framing.
@@ -102,8 +103,8 @@ where
 {
     fn drop(&mut self) {
         let Some(rest) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(drain(rest, 0));
+        if Handle::try_current().is_ok() {
+            tasks::spawn(drain(rest, 0));
         }
     }
 }

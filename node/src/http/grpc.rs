@@ -14,7 +14,6 @@ use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
@@ -64,7 +63,7 @@ impl Dialect {
 /// Passes a request to `service`, whose messages may have `limit` bytes.
 pub(super) async fn call<S>(
     service: S,
-    mut request: Request<Incoming>,
+    mut request: Request<Body>,
     limit: usize,
     charge: &Arc<Charge>,
 ) -> Response<Body>
@@ -111,7 +110,7 @@ where
 
 /// Checks the size, and on HTTP/1.1 reads the request to its end.
 async fn admit(
-    request: Request<Incoming>,
+    request: Request<Body>,
     dialect: Dialect,
     limit: usize,
     charge: &Arc<Charge>,
@@ -162,11 +161,7 @@ fn refuse(dialect: Dialect, error: &Error) -> Response<Body> {
 }
 
 /// An answer to one who does not speak gRPC in a way we know.
-async fn refuse_unread(
-    request: Request<Incoming>,
-    text: &'static str,
-    charge: &Arc<Charge>,
-) -> Response<Body> {
+async fn refuse_unread(request: Request<Body>, text: &'static str, charge: &Arc<Charge>) -> Response<Body> {
     if request.version() < Version::HTTP_2 {
         // What it holds does not matter, only that the sender gets to the end of it.
         let _ = read_pieces(request.into_body(), 0, charge).await;

@@ -88,6 +88,13 @@ impl<O: Operations> hyper::service::Service<Request<Incoming>> for ClientPort<O>
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.answer(request.map(Body::new))
+    }
+}
+
+impl<O: Operations> ClientPort<O> {
+    /// Answers one request.
+    pub fn answer(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
         // Programs' gRPC calls have no Origin and skip what only browsers need.
         let plain = request.version() == Version::HTTP_2
             && request.method() == Method::POST
@@ -159,7 +166,7 @@ impl<O> Clone for Sorter<O> {
     }
 }
 
-impl<O: Operations> Service<Request<Incoming>> for Sorter<O> {
+impl<O: Operations> Service<Request<Body>> for Sorter<O> {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
@@ -168,14 +175,14 @@ impl<O: Operations> Service<Request<Incoming>> for Sorter<O> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let parts = self.parts.clone();
         Box::pin(async move { Ok(parts.answer(request).await) })
     }
 }
 
 impl<O: Operations> Parts<O> {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let began = Instant::now();
         let in_flight = self.metrics.begin_request();
         let charge = self.budget.charge();
@@ -205,7 +212,7 @@ impl<O: Operations> Parts<O> {
     }
 
     /// `/o/…`.
-    async fn plain(&self, request: Request<Incoming>, charge: &Arc<Charge>) -> Response<Body> {
+    async fn plain(&self, request: Request<Body>, charge: &Arc<Charge>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let target = match Target::parse(parts.uri.path()) {
             Ok(target) => target,
@@ -235,7 +242,7 @@ impl<O: Operations> Parts<O> {
     }
 
     /// Probes and the page: read only.
-    async fn fixed(&self, route: Route, request: Request<Incoming>, charge: &Arc<Charge>) -> Response<Body> {
+    async fn fixed(&self, route: Route, request: Request<Body>, charge: &Arc<Charge>) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let version = request.version();
             let error = Error::new(
@@ -271,12 +278,7 @@ impl<O: Operations> Parts<O> {
 }
 
 /// Reads what the client still sends, so that it gets to see the answer.
-async fn refuse_unread(
-    error: &Error,
-    body: Incoming,
-    version: Version,
-    charge: &Arc<Charge>,
-) -> Response<Body> {
+async fn refuse_unread(error: &Error, body: Body, version: Version, charge: &Arc<Charge>) -> Response<Body> {
     if version < Version::HTTP_2 {
         let _ = read_pieces(body, 0, charge).await;
     } else {

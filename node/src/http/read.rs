@@ -19,7 +19,7 @@ use tonic::body::Body;
 use super::conditional::Tags;
 use super::range::parse_range;
 use super::reply::{self, ascii};
-use crate::service::{ByteSpan, DEADLINE_DEFAULT, NOT_FOUND, Operations, slice_body, span_of};
+use crate::service::{ByteSpan, DEADLINE_DEFAULT, Operations, object_of, slice_body, span_of};
 
 /// Prefix of the headers that carry metadata; values are UTF-8, percent-encoded where HTTP would not carry them.
 pub(super) const METADATA_PREFIX: &str = "x-holdfast-meta-";
@@ -45,7 +45,7 @@ pub(super) async fn read<O: Operations>(
     let key = name.key.clone();
     let record =
         if head { operations.head(name, deadline).await? } else { operations.get(name, deadline).await? };
-    let object = record.object().ok_or(NOT_FOUND)?;
+    let object = object_of(&record)?;
     let version = record.version.to_text();
     if if_match.is_some_and(|tags| !tags.matches(&version, false)) {
         let message = "the object has another version than If-Match asks for";

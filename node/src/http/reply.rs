@@ -40,6 +40,9 @@ pub(super) fn error(error: &Error) -> Response<Body> {
         Code::TooLarge(limit) => json["limit"] = (*limit).into(),
         _ => {}
     }
+    if let Some(version) = &error.tombstone {
+        json["tombstone_version"] = version.to_text().into();
+    }
     let status = http_status(&error.code);
     let mut response = with_body(status, "application/json", Bytes::from(format!("{json}\n")));
     let headers = response.headers_mut();

@@ -9,7 +9,6 @@ use holdfast_core::ids::{ObjectName, OpId};
 use holdfast_core::record::{BODY_BYTES_MAX, CONTENT_TYPE_DEFAULT};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -28,7 +27,7 @@ pub(super) async fn put<O: Operations>(
     writer: &Writer<O>,
     name: ObjectName,
     parts: &request::Parts,
-    body: Incoming,
+    body: Body,
     charge: &Arc<Charge>,
 ) -> Result<Response<Body>, Error> {
     let checked = check(&parts.headers, &name);
@@ -73,10 +72,13 @@ pub(super) async fn delete<O: Operations>(
 ) -> Result<Response<Body>, Error> {
     let condition = mutation_condition(&parts.headers)?;
     let op = op_id(&parts.headers)?;
-    if writer.delete(name, op, condition, op.is_some(), Instant::now() + DEADLINE_DEFAULT).await? {
+    let deadline = Instant::now() + DEADLINE_DEFAULT;
+    let deleted = writer.delete(name, op, condition, op.is_some(), deadline).await?;
+    if deleted.found {
         Ok(reply::empty(StatusCode::NO_CONTENT))
     } else {
-        Err(Error::new(Code::NotFound, "there is no such object: nothing was deleted"))
+        let error = Error::new(Code::NotFound, "there is no such object: nothing was deleted");
+        Err(error.with_tombstone(deleted.version))
     }
 }
 

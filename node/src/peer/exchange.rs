@@ -1,24 +1,28 @@
 //! The answering end of a peer's stream: one task, replies gathered into frames.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReply, PeerRequest, PeerRequests};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::frames::Frames;
-use super::link::OUTSTANDING_MAX;
+use super::link::{IDLE_PROBE_EVERY, OUTSTANDING_MAX};
 use super::outbox::{Outbox, outbox};
 use crate::env::BoxIo;
 
-/// A peer asks for a sign of life far more often: one that is silent for so long has gone without a word.
+/// A peer asks for a sign of life more often: one that is silent for so long has gone without a word.
 const SILENT_MAX: Duration = Duration::from_secs(30);
+// An asker looks at its links this often when nothing happens, and so may find one a moment too young.
+const _: () = assert!(SILENT_MAX.as_millis() > 2 * IDLE_PROBE_EVERY.as_millis());
 /// How long a new connection may take to say whose it is.
 const GREETING_MAX: Duration = Duration::from_secs(5);
 /// Requests of one stream under way at most. Twice what an asker has outstanding: it forgets what it gave up.
@@ -96,6 +100,9 @@ impl Exchange {
             }
             Err(_) => return tracing::warn!(from, "a connection to the peer port said nothing: closed"),
         };
+        // Set anew only when it rings: not for every frame.
+        let mut silence = pin!(sleep(SILENT_MAX));
+        let mut heard = Instant::now();
         loop {
             // One that does not take its answers is not asked for more.
             if outbox.is_full() && writer.room().await.is_err() {
@@ -106,10 +113,18 @@ impl Exchange {
                 biased;
                 _ = writer.write() => return,
                 () = stop.cancelled() => break,
-                frame = timeout(SILENT_MAX, frames.next::<PeerRequests>()) => frame,
+                frame = frames.next::<PeerRequests>() => frame,
+                () = &mut silence => {
+                    if heard.elapsed() >= SILENT_MAX {
+                        return tracing::warn!(peer = %asker, "a peer's stream was silent: closed");
+                    }
+                    silence.as_mut().reset(heard + SILENT_MAX);
+                    continue;
+                }
             };
             match frame {
-                Ok(Ok(Some(frame))) => {
+                Ok(Some(frame)) => {
+                    heard = Instant::now();
                     let under_way = self.under_way.count.fetch_add(frame.requests.len(), Ordering::AcqRel);
                     if under_way > UNDER_WAY_MAX {
                         return tracing::error!(peer = %asker, under_way, "a peer asks without end: closed");
@@ -118,11 +133,14 @@ impl Exchange {
                         self.on_request(asker, request, &outbox);
                     }
                 }
-                Ok(Ok(None)) => return,
-                Ok(Err(error)) => return tracing::warn!(peer = %asker, %error, "a peer's stream broke"),
-                Err(_) => return tracing::warn!(peer = %asker, "a peer's stream was silent: closed"),
+                Ok(None) => return,
+                Err(error) => return tracing::warn!(peer = %asker, %error, "a peer's stream broke"),
             }
         }
+        sometimes!(
+            self.under_way.count.load(Ordering::Acquire) > 0,
+            "a node stops while it owes a peer answers"
+        );
         let idle = async {
             while self.under_way.count.load(Ordering::Acquire) > 0 {
                 self.under_way.none.notified().await;

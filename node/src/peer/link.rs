@@ -2,6 +2,8 @@
 //!
 //! A peer is *suspected* when it has been silent for [`SUSPECT_AFTER`] while something was asked of it, or cannot be
 //! reached. Suspicion only steers: whom to ask first, when to take over. Safety never hangs on it.
+//!
+//! A link has no timer. [`Links::look`] is called while peers owe answers ([`Pulse`]), and rarely otherwise.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,26 +11,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use holdfast_core::ids::NodeId;
+use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReplies, PeerRequest};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::frames::Frames;
 use super::outbox::{Outbox, OutboxWriter, outbox};
-use crate::env::Env;
+use crate::env::{Env, tasks};
+use crate::pulse::Pulse;
 
 /// Silence that makes a peer suspected. Far above a loopback or data-centre round trip and a scheduler's hiccup, and
 /// small enough that a hung node costs clients less than half a second.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(200);
-/// How often a peer that owes answers is asked for a sign of life.
-const PROBE_EVERY: Duration = Duration::from_millis(50);
-/// How often an idle peer is asked for a sign of life.
-const IDLE_PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often [`Links::look`] is to be called while peers owe answers. Each time they are asked for a sign of life, so that
+/// one that is slow with an answer, and only that, is not suspected.
+pub const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// How often an idle peer is asked for a sign of life, and [`Links::look`] to be called when nobody owes anything. Nothing
+/// hangs on it but when a machine that went away without a word is noticed by one that asks nothing of it: whoever asks
+/// something notices after [`SUSPECT_AFTER`], and a connection's end is noticed at once.
+pub const IDLE_PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which the connection is given up and made anew.
 const DROP_AFTER: Duration = Duration::from_secs(3);
 /// How long a connection may take to come up.
@@ -57,22 +65,41 @@ struct Pending {
 }
 
 struct State {
-    /// Present while connected.
+    /// Present while connected, and until the connection is given up.
     outbox: Option<Outbox<PeerRequest>>,
     pending: BTreeMap<u64, Pending>,
     pending_bytes: usize,
     next_id: u64,
     /// When it last said anything, or when it first began to owe an answer after owing none.
     owing_since: Instant,
+    /// Looks since then that found it owing. A node that itself stood still for a while looks once, late: its peers' answers
+    /// have come meanwhile and are not read yet.
+    quiet_looks: u32,
     last_heard: Option<Instant>,
     leaving_until: Option<Instant>,
 }
 
+/// What links tell those who wait.
+#[derive(Clone, Debug)]
+pub struct LinkSignals {
+    /// Started while a peer owes an answer: [`Links::look`] is to be called with its ticks.
+    pub unanswered: Arc<Pulse>,
+    /// A peer that was not reached, or was suspected, answers.
+    pub recovered: Arc<Notify>,
+}
+
+/// A link as those see it who ask, those who look, and its task.
+struct Shared {
+    node: NodeId,
+    state: Mutex<State>,
+    /// Changed under the lock of `state`.
+    suspected: AtomicBool,
+    signals: LinkSignals,
+}
+
 /// The asking end of the stream to one peer.
 pub struct PeerLink {
-    node: NodeId,
-    state: Arc<Mutex<State>>,
-    suspected: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
@@ -83,49 +110,62 @@ impl Drop for PeerLink {
 }
 
 impl PeerLink {
-    fn open(env: Env, cluster: String, me: NodeId, node: NodeId, address: String) -> Self {
-        let state = Arc::new(Mutex::new(State {
+    fn open(
+        env: Env,
+        cluster: String,
+        me: NodeId,
+        node: NodeId,
+        address: String,
+        signals: LinkSignals,
+    ) -> Self {
+        let state = Mutex::new(State {
             outbox: None,
             pending: BTreeMap::new(),
             pending_bytes: 0,
             next_id: 1,
             owing_since: Instant::now(),
+            quiet_looks: 0,
             last_heard: None,
             leaving_until: None,
-        }));
-        let suspected = Arc::new(AtomicBool::new(true));
-        let runner =
-            Runner { env, cluster, me, node, address, state: state.clone(), suspected: suspected.clone() };
-        Self { node, state, suspected, task: tokio::spawn(runner.run()) }
+        });
+        let shared = Arc::new(Shared { node, state, suspected: AtomicBool::new(true), signals });
+        let runner = Runner { env, cluster, me, address, shared: shared.clone() };
+        Self { shared, task: tasks::spawn(runner.run()) }
     }
 
     /// The peer.
     pub fn node(&self) -> NodeId {
-        self.node
+        self.shared.node
     }
 
     /// Whether others should be asked first.
     pub fn is_suspected(&self) -> bool {
-        self.suspected.load(Ordering::Relaxed)
+        self.shared.suspected.load(Ordering::Relaxed)
     }
 
     /// When it was last heard.
     pub fn last_heard(&self) -> Option<Instant> {
-        self.state.lock().last_heard
+        self.shared.state.lock().last_heard
     }
 
     /// It said that it is stopping: others are asked first for a while.
     pub fn on_leaving(&self) {
-        self.state.lock().leaving_until = Some(Instant::now() + LEAVING_FOR);
-        self.suspected.store(true, Ordering::Relaxed);
+        sometimes!("a peer says that it is stopping");
+        let mut state = self.shared.state.lock();
+        state.leaving_until = Some(Instant::now() + LEAVING_FOR);
+        self.shared.suspected.store(true, Ordering::Relaxed);
+        drop(state);
+        // It may stay after all.
+        self.shared.signals.unanswered.start();
     }
 
     /// Asks; `callback` runs once, on the answer or when there will be none. It must be quick.
     pub fn send(&self, request: Request, callback: impl FnOnce(Result<Reply, LinkError>) + Send + 'static) {
         if self.is_suspected() && !matches!(request, Request::Ping(_)) {
+            sometimes!("a request for a suspected peer is not sent");
             return callback(Err(LinkError));
         }
-        send(&self.state, request, Box::new(callback));
+        self.shared.send(request, Box::new(callback));
     }
 
     /// Asks and waits.
@@ -136,28 +176,162 @@ impl PeerLink {
     }
 }
 
-fn send(state: &Mutex<State>, request: Request, callback: Callback) {
-    let mut locked = state.lock();
-    let bytes = request_bytes(&request);
-    let full =
-        locked.pending.len() >= OUTSTANDING_MAX || locked.pending_bytes + bytes > OUTSTANDING_BYTES_MAX;
-    let Some(outbox) = locked.outbox.clone().filter(|_| !full) else {
-        drop(locked);
-        return callback(Err(LinkError));
-    };
-    // Alone, it goes out from here; with others, together with what else comes until the link's task runs.
-    let alone = locked.pending.is_empty();
-    if alone {
-        locked.owing_since = Instant::now();
+impl Shared {
+    fn send(&self, request: Request, callback: Callback) {
+        let mut state = self.state.lock();
+        let bytes = request_bytes(&request);
+        let full =
+            state.pending.len() >= OUTSTANDING_MAX || state.pending_bytes + bytes > OUTSTANDING_BYTES_MAX;
+        let Some(outbox) = state.outbox.clone().filter(|_| !full) else {
+            drop(state);
+            return callback(Err(LinkError));
+        };
+        // Alone, it goes out from here; with others, together with what else comes until the link's task runs.
+        let alone = state.pending.is_empty();
+        if alone {
+            state.owing_since = Instant::now();
+            state.quiet_looks = 0;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        state.pending_bytes += bytes;
+        state.pending.insert(id, Pending { callback, bytes });
+        // Pushed under the lock, so that a stream that ends meanwhile fails this request too.
+        outbox.push(PeerRequest { id, body: Some(request) });
+        drop(state);
+        if alone {
+            outbox.send_now();
+            self.signals.unanswered.start();
+        } else {
+            outbox.send_soon();
+        }
     }
-    let id = locked.next_id;
-    locked.next_id += 1;
-    locked.pending_bytes += bytes;
-    locked.pending.insert(id, Pending { callback, bytes });
-    // Pushed under the lock, so that a stream that ends meanwhile fails this request too.
-    outbox.push(PeerRequest { id, body: Some(request) });
-    drop(locked);
-    if alone { outbox.send_now() } else { outbox.send_soon() }
+
+    fn ping(&self) {
+        self.send(sign_of_life(), Box::new(|_| {}));
+    }
+
+    /// A look at the clock: notices silence, and asks for a sign of life where an answer is owed or nothing was heard for
+    /// long.
+    fn look(&self, now: Instant) {
+        {
+            let mut state = self.state.lock();
+            state.quiet_looks += u32::from(!state.pending.is_empty());
+        }
+        self.judge(now);
+        let (owes, leaving, idle) = {
+            let state = self.state.lock();
+            if state.outbox.is_none() {
+                return;
+            }
+            let idle = state.last_heard.is_none_or(|at| now - at >= IDLE_PROBE_EVERY);
+            (!state.pending.is_empty(), state.leaving_until.is_some(), idle)
+        };
+        if owes || leaving {
+            self.signals.unanswered.start();
+        }
+        if owes || idle {
+            self.ping();
+        }
+    }
+
+    fn on_connected(&self, outbox: Outbox<PeerRequest>) {
+        let now = Instant::now();
+        {
+            let mut state = self.state.lock();
+            state.outbox = Some(outbox);
+            state.owing_since = now;
+            state.quiet_looks = 0;
+            state.last_heard = Some(now);
+            // What was leaving is back.
+            state.leaving_until = None;
+        }
+        self.judge(now);
+    }
+
+    fn on_frame(&self, frame: PeerReplies) {
+        let now = Instant::now();
+        let mut ready = Vec::with_capacity(frame.replies.len());
+        {
+            let mut state = self.state.lock();
+            state.owing_since = now;
+            state.quiet_looks = 0;
+            state.last_heard = Some(now);
+            // What stood for the sign of life that was awaited.
+            state.pending.remove(&SILENCE);
+            for reply in frame.replies {
+                let Some(pending) = state.pending.remove(&reply.id) else { continue };
+                state.pending_bytes -= pending.bytes;
+                if let Some(body) = reply.body {
+                    ready.push((pending.callback, body));
+                }
+            }
+        }
+        if self.suspected.load(Ordering::Relaxed) {
+            sometimes!("a suspected peer answers again");
+            self.judge(now);
+        }
+        for (callback, body) in ready {
+            callback(Ok(body));
+        }
+    }
+
+    /// Updates the suspicion; answers of a peer that has just become suspected are not waited for any longer. A connection
+    /// that is beyond hope is ended: the link's task makes a new one.
+    fn judge(&self, now: Instant) {
+        let lost = {
+            let mut state = self.state.lock();
+            let Some(outbox) = &state.outbox else { return };
+            let silent = if state.pending.is_empty() {
+                Duration::ZERO
+            } else {
+                (now - state.owing_since).min(PROBE_EVERY * (state.quiet_looks + 1))
+            };
+            if silent >= DROP_AFTER {
+                sometimes!("a peer is silent for so long that its connection is given up");
+                outbox.abort();
+                state.outbox = None;
+                return;
+            }
+            state.leaving_until = state.leaving_until.filter(|until| now < *until);
+            let leaving = state.leaving_until.is_some();
+            let suspected = silent >= SUSPECT_AFTER || leaving;
+            let was = self.suspected.swap(suspected, Ordering::Relaxed);
+            if was && !suspected {
+                self.signals.recovered.notify_one();
+            }
+            if !suspected || was || leaving {
+                return;
+            }
+            sometimes!("a peer that owes answers becomes suspected");
+            tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
+            // Something stays pending, so that the silence goes on being measured.
+            let lost = std::mem::take(&mut state.pending);
+            state.pending_bytes = 0;
+            state.pending.insert(SILENCE, Pending { callback: Box::new(|_| {}), bytes: 0 });
+            lost
+        };
+        for pending in lost.into_values() {
+            (pending.callback)(Err(LinkError));
+        }
+    }
+
+    fn on_disconnected(&self) {
+        let lost = {
+            let mut state = self.state.lock();
+            self.suspected.store(true, Ordering::Relaxed);
+            state.outbox = None;
+            state.pending_bytes = 0;
+            std::mem::take(&mut state.pending)
+        };
+        for pending in lost.into_values() {
+            (pending.callback)(Err(LinkError));
+        }
+    }
+}
+
+fn sign_of_life() -> Request {
+    Request::Ping(v1::Ping { cluster: String::new(), node: bytes::Bytes::new() })
 }
 
 /// What counts against the bytes outstanding: bodies; the rest is small.
@@ -188,32 +362,31 @@ struct Runner {
     env: Env,
     cluster: String,
     me: NodeId,
-    node: NodeId,
     address: String,
-    state: Arc<Mutex<State>>,
-    suspected: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 impl Runner {
     async fn run(self) {
         let mut pause = RECONNECT_PAUSE.0;
         let mut told = false;
+        let peer = self.shared.node;
         loop {
             match self.connect().await {
                 Ok(connection) => {
-                    tracing::info!(peer = %self.node, address = %self.address, "peer connected");
+                    tracing::info!(%peer, address = %self.address, "peer connected");
                     (pause, told) = (RECONNECT_PAUSE.0, false);
                     self.serve(connection).await;
-                    tracing::info!(peer = %self.node, "peer lost");
+                    sometimes!("the connection to a peer ends and is made again");
+                    tracing::info!(%peer, "peer lost");
                 }
                 Err(reason) if !told => {
-                    tracing::info!(peer = %self.node, address = %self.address, %reason, "peer not reached; trying on");
+                    tracing::info!(%peer, address = %self.address, %reason, "peer not reached; trying on");
                     told = true;
                 }
                 Err(_) => {}
             }
-            self.suspected.store(true, Ordering::Relaxed);
-            self.disconnect();
+            self.shared.on_disconnected();
             sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_PAUSE.1);
         }
@@ -223,7 +396,9 @@ impl Runner {
     async fn connect(&self) -> Result<Connection, String> {
         let io = timeout(CONNECT_TIMEOUT, self.env.net.connect(self.address.clone()))
             .await
+            .inspect_err(|_| sometimes!("a peer cannot be connected to in time"))
             .map_err(|_| "no connection in time".to_owned())?
+            .inspect_err(|_| sometimes!("a peer refuses to be connected to"))
             .map_err(|error| format!("cannot connect: {error}"))?;
         let (reads, writes) = tokio::io::split(io);
         let mut frames = Frames::new(reads);
@@ -238,11 +413,12 @@ impl Runner {
         };
         let first = timeout(CONNECT_TIMEOUT, greeting)
             .await
+            .inspect_err(|_| sometimes!("a peer takes a connection and says nothing"))
             .map_err(|_| "no greeting in time".to_owned())?
             .map_err(|error| format!("no greeting: {error}"))?;
         let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);
         match answer {
-            Some(Reply::Pong(pong)) if NodeId::from_slice(&pong.node) == Ok(self.node) => {
+            Some(Reply::Pong(pong)) if NodeId::from_slice(&pong.node) == Ok(self.shared.node) => {
                 Ok(Connection { outbox, writer, frames })
             }
             Some(Reply::Pong(_)) => Err("another node answers at this address".to_owned()),
@@ -252,109 +428,20 @@ impl Runner {
     }
 
     async fn serve(&self, Connection { outbox, mut writer, mut frames }: Connection) {
-        let now = Instant::now();
-        {
-            let mut state = self.state.lock();
-            state.outbox = Some(outbox);
-            state.owing_since = now;
-            state.last_heard = Some(now);
-            // What was leaving is back.
-            state.leaving_until = None;
-        }
-        self.judge(now);
-        let mut probe = interval(PROBE_EVERY);
-        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_probe = now;
+        self.shared.on_connected(outbox);
         loop {
             tokio::select! {
                 biased;
                 _ = writer.write() => return,
                 frame = frames.next::<PeerReplies>() => match frame {
-                    Ok(Some(frame)) => self.on_frame(frame),
+                    Ok(Some(frame)) => self.shared.on_frame(frame),
                     Ok(None) => return,
                     Err(error) => {
-                        tracing::debug!(peer = %self.node, %error, "a peer's stream broke");
+                        tracing::debug!(peer = %self.shared.node, %error, "a peer's stream broke");
                         return;
                     }
                 },
-                _ = probe.tick() => {
-                    let now = Instant::now();
-                    if !self.judge(now) {
-                        return;
-                    }
-                    let owes = !self.state.lock().pending.is_empty();
-                    if owes || now - last_probe >= IDLE_PROBE_EVERY {
-                        last_probe = now;
-                        let ping = v1::Ping { cluster: String::new(), node: bytes::Bytes::new() };
-                        send(&self.state, Request::Ping(ping), Box::new(|_| {}));
-                    }
-                }
             }
-        }
-    }
-
-    fn on_frame(&self, frame: PeerReplies) {
-        let now = Instant::now();
-        let mut ready = Vec::with_capacity(frame.replies.len());
-        {
-            let mut state = self.state.lock();
-            state.owing_since = now;
-            state.last_heard = Some(now);
-            // What stood for the sign of life that was awaited.
-            state.pending.remove(&SILENCE);
-            for reply in frame.replies {
-                let Some(pending) = state.pending.remove(&reply.id) else { continue };
-                state.pending_bytes -= pending.bytes;
-                if let Some(body) = reply.body {
-                    ready.push((pending.callback, body));
-                }
-            }
-        }
-        if self.suspected.load(Ordering::Relaxed) {
-            self.judge(now);
-        }
-        for (callback, body) in ready {
-            callback(Ok(body));
-        }
-    }
-
-    /// Updates the suspicion; answers to a peer that has just become suspected are not waited for any longer.
-    /// `false`: the connection is beyond hope.
-    fn judge(&self, now: Instant) -> bool {
-        let lost = {
-            let mut state = self.state.lock();
-            let silent = if state.pending.is_empty() { Duration::ZERO } else { now - state.owing_since };
-            let leaving = state.leaving_until.is_some_and(|until| now < until);
-            let suspected = silent >= SUSPECT_AFTER || leaving;
-            let was = self.suspected.swap(suspected, Ordering::Relaxed);
-            if silent >= DROP_AFTER {
-                return false;
-            }
-            if !suspected || was || leaving {
-                return true;
-            }
-            tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
-            // Something stays pending, so that the silence goes on being measured.
-            let lost = std::mem::take(&mut state.pending);
-            state.pending_bytes = 0;
-            state.pending.insert(SILENCE, Pending { callback: Box::new(|_| {}), bytes: 0 });
-            lost
-        };
-        for pending in lost.into_values() {
-            (pending.callback)(Err(LinkError));
-        }
-        true
-    }
-
-    fn disconnect(&self) {
-        let lost = {
-            let mut state = self.state.lock();
-            state.outbox = None;
-            state.pending_bytes = 0;
-            std::mem::take(&mut state.pending)
-        };
-        for pending in lost.into_values() {
-            (pending.callback)(Err(LinkError));
         }
     }
 }
@@ -364,13 +451,14 @@ pub struct Links {
     env: Env,
     cluster: String,
     me: NodeId,
+    signals: LinkSignals,
     links: RwLock<BTreeMap<NodeId, (String, Arc<PeerLink>)>>,
 }
 
 impl Links {
     /// No links yet.
-    pub fn new(env: Env, cluster: String, me: NodeId) -> Self {
-        Self { env, cluster, me, links: RwLock::default() }
+    pub fn new(env: Env, cluster: String, me: NodeId, signals: LinkSignals) -> Self {
+        Self { env, cluster, me, signals, links: RwLock::default() }
     }
 
     /// Opens links to the nodes of `addresses` (node, `host:port`), closes those to nodes that are gone or moved.
@@ -379,8 +467,9 @@ impl Links {
         links.retain(|node, (address, _)| addresses.get(node) == Some(address));
         for (node, address) in addresses {
             if *node != self.me && !links.contains_key(node) {
+                let (env, cluster) = (self.env.clone(), self.cluster.clone());
                 let link =
-                    PeerLink::open(self.env.clone(), self.cluster.clone(), self.me, *node, address.clone());
+                    PeerLink::open(env, cluster, self.me, *node, address.clone(), self.signals.clone());
                 links.insert(*node, (address.clone(), Arc::new(link)));
             }
         }
@@ -393,11 +482,38 @@ impl Links {
 
     /// Tells all peers that this node is stopping.
     pub fn tell_leaving(&self) {
-        let links: Vec<_> = self.links.read().values().map(|(_, link)| link.clone()).collect();
-        for link in links {
+        for link in self.all() {
             // It is a courtesy: without it they notice when their connections end.
             link.send(Request::Leaving(v1::Leaving {}), |_| {});
         }
+    }
+
+    /// A look at the clock, for all links: silence is noticed, and signs of life are asked for.
+    pub fn look(&self) {
+        let now = Instant::now();
+        for link in self.all() {
+            link.shared.look(now);
+        }
+    }
+
+    /// Asks the peers that were not heard for so long for a sign of life: what [`Self::is_healthy`] says may be as old. What
+    /// is returned ends, soon after [`SUSPECT_AFTER`] at the latest, when each has answered or is suspected.
+    pub fn ask_silent(&self, silent: Duration) -> impl Future<Output = ()> + use<> {
+        let now = Instant::now();
+        let is_silent = |link: &PeerLink| link.last_heard().is_none_or(|at| now - at > silent);
+        let answers =
+            self.all().into_iter().filter(|link| !link.is_suspected() && is_silent(link)).map(|link| {
+                let (sender, receiver) = oneshot::channel();
+                link.send(sign_of_life(), move |reply| drop(sender.send(reply)));
+                receiver
+            });
+        let answers: Vec<_> = answers.collect();
+        async { drop(join_all(answers).await) }
+    }
+
+    fn all(&self) -> Vec<Arc<PeerLink>> {
+        // Not under the lock: what callbacks do takes it too.
+        self.links.read().values().map(|(_, link)| link.clone()).collect()
     }
 
     /// Whether a node can be expected to answer.
@@ -407,71 +523,5 @@ impl Links {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::future::BoxFuture;
-    use holdfast_proto::v1::{PeerReply, PeerRequests};
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::env::{BoxIo, Listener, Net, real};
-
-    /// Hands the other end of every connection to the test.
-    struct Wires(mpsc::UnboundedSender<BoxIo>);
-
-    impl Net for Wires {
-        fn connect(&self, _: String) -> BoxFuture<'static, io::Result<BoxIo>> {
-            let (here, there) = tokio::io::duplex(1 << 20);
-            let sent = self.0.send(Box::new(there)).map_err(|_| io::ErrorKind::ConnectionRefused.into());
-            Box::pin(async move { sent.map(|()| Box::new(here) as BoxIo) })
-        }
-
-        fn listen(&self, _: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
-            unreachable!("a link only connects")
-        }
-    }
-
-    /// A peer that answers pings while it is awake, late or not.
-    async fn answer(io: BoxIo, node: NodeId, asleep: Arc<AtomicBool>) {
-        let (reads, writes) = tokio::io::split(io);
-        let mut frames = Frames::new(reads);
-        let (outbox, mut writer) = outbox(writes);
-        loop {
-            let frame = tokio::select! {
-                _ = writer.write() => return,
-                frame = frames.next::<PeerRequests>() => frame,
-            };
-            let Ok(Some(frame)) = frame else { return };
-            while asleep.load(Ordering::Relaxed) {
-                sleep(Duration::from_millis(1)).await;
-            }
-            for request in frame.requests {
-                let pong = Reply::Pong(v1::Pong { node: node.to_bytes().to_vec().into() });
-                outbox.push(PeerReply { id: request.id, body: Some(pong) });
-            }
-            outbox.send_soon();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_was_suspected_owes_nothing_once_it_answers() {
-        let (me, peer) = (NodeId(1), NodeId(2));
-        let (sender, mut wires) = mpsc::unbounded_channel();
-        let folder = tempfile::tempdir().expect("a folder");
-        let real = real::env(folder.path().to_owned()).expect("an environment");
-        let env = Env { net: Arc::new(Wires(sender)), ..real };
-        let link = PeerLink::open(env, "test".to_owned(), me, peer, "peer:1".to_owned());
-        let asleep = Arc::new(AtomicBool::new(false));
-        tokio::spawn(answer(wires.recv().await.expect("a connection"), peer, asleep.clone()));
-        sleep(Duration::from_millis(20)).await;
-        assert!(!link.is_suspected());
-
-        asleep.store(true, Ordering::Relaxed);
-        let ask = Request::Prepare(v1::Prepare::default());
-        assert_eq!(link.ask(ask).await, Err(LinkError));
-        assert!(link.is_suspected());
-        asleep.store(false, Ordering::Relaxed);
-        sleep(Duration::from_millis(100)).await;
-        assert!(!link.is_suspected());
-        assert!(link.state.lock().pending.is_empty(), "then a lone request is sent at once again");
-    }
-}
+#[path = "link_tests.rs"]
+mod tests;

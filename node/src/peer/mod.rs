@@ -15,7 +15,7 @@ mod outbox;
 mod port;
 
 pub use exchange::PeerHandler;
-pub use link::{LinkError, Links, PeerLink};
+pub use link::{LinkError, LinkSignals, Links, PeerLink};
 pub use port::serve_peers;
 
 /// Messages in one frame at most. Enough to fill the pipe, few enough that a frame never starves the others.

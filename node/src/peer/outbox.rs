@@ -113,6 +113,18 @@ impl<T: Message> Outbox<T> {
         self.send_soon();
     }
 
+    /// Ends the connection at once, whatever is queued: [`OutboxWriter::write`] answers with an error.
+    pub(super) fn abort(&self) {
+        let writer = {
+            let mut shared = self.shared.lock();
+            shared.io = None;
+            shared.writer.take()
+        };
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
     /// Whether so much is queued that [`OutboxWriter::room`] should be waited for.
     pub(super) fn is_full(&self) -> bool {
         self.shared.lock().queued_bytes > QUEUED_BYTES_MAX

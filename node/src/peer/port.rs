@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::exchange::{Exchange, PeerHandler};
-use crate::env::Listener;
+use crate::env::{Listener, tasks};
 
 /// Pause after a connection could not be accepted (no file descriptor left, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -23,11 +23,13 @@ pub async fn serve_peers(
     handler: Arc<dyn PeerHandler>,
     stop: CancellationToken,
 ) {
-    let mut streams = JoinSet::new();
+    let streams = TaskTracker::new();
+    // The streams end with this, also when it is dropped in the middle.
+    let cut = CancellationToken::new();
+    let _cut = cut.clone().drop_guard();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            Some(_) = streams.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -36,7 +38,13 @@ pub async fn serve_peers(
             }
             Ok((io, from)) => {
                 let exchange = Exchange::new(cluster.clone(), me, handler.clone());
-                streams.spawn(exchange.run(io, from, stop.clone()));
+                let (stop, cut) = (stop.clone(), cut.clone());
+                tasks::spawn(streams.track_future(async move {
+                    tokio::select! {
+                        () = exchange.run(io, from, stop) => {}
+                        () = cut.cancelled() => {}
+                    }
+                }));
             }
             Err(error) => {
                 tracing::warn!(%error, "a peer's connection could not be accepted");
@@ -45,5 +53,6 @@ pub async fn serve_peers(
         }
     }
     drop(listener);
-    while streams.join_next().await.is_some() {}
+    streams.close();
+    streams.wait().await;
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use holdfast_core::sometimes;
+use tokio::sync::Notify;
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -27,6 +29,8 @@ enum Left {
 pub(super) struct Follower {
     pub(super) store: Arc<dyn RegistryStore>,
     pub(super) timing: RegistryTiming,
+    /// Somebody's call was not answered.
+    pub(super) doubts: Arc<Notify>,
     pub(super) prefix: String,
     pub(super) model: Model,
     pub(super) views: Sender<Arc<RegistryView>>,
@@ -51,12 +55,14 @@ impl Follower {
                         Left::Resync => continue,
                         Left::Doubt(why) => debug!(why, "the registry is listed again"),
                         Left::Silent => {
+                            sometimes!("the watch of the registry goes quiet");
                             outage.on_failure(&StoreError::Unreachable("the watch went silent".into()));
                             self.disconnect();
                         }
                     }
                 }
                 Err(error) => {
+                    sometimes!("the registry cannot be listed");
                     outage.on_failure(&error);
                     self.disconnect();
                 }
@@ -73,6 +79,7 @@ impl Follower {
         match within(self.timing.call_timeout, self.store.watch(&self.prefix, from)).await {
             // The list is good, what came since is elsewhere: that is doubt, not an outage.
             Err(StoreError::Compacted) => {
+                sometimes!("the registry is compacted between a list and its watch");
                 Ok(Box::pin(futures_util::stream::iter([Err(StoreError::Compacted)])))
             }
             answer => answer,
@@ -88,13 +95,18 @@ impl Follower {
                 () = sleep_until(wake) => {
                     self.publish();
                     if Instant::now() >= resync {
+                        sometimes!("the registry is listed again though nothing seems wrong");
                         return Left::Resync;
                     }
                 }
+                () = self.doubts.notified() => return Left::Doubt("a call was not answered".into()),
                 item = timeout(self.timing.silence, watch.next()) => match item {
                     Err(_) => return Left::Silent,
                     Ok(None) => return Left::Doubt("the watch ended".into()),
-                    Ok(Some(Err(error))) => return Left::Doubt(error.to_string()),
+                    Ok(Some(Err(error))) => {
+                        sometimes!(error == StoreError::Compacted, "the registry forgets history that a watch still needs");
+                        return Left::Doubt(error.to_string());
+                    }
                     Ok(Some(Ok(changes))) => {
                         let trusted = changes.iter().all(|change| self.model.on_change(change).is_ok());
                         self.publish();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_core::error::Invalid;
 use holdfast_core::placement::Layout;
+use holdfast_core::sometimes;
 use tokio::time::{Instant, timeout_at};
 
 use super::layout_json::decode_layout;
@@ -70,11 +71,15 @@ pub(super) async fn swap_layout(
             Ok(Ok(Swap::Conflict(now))) => now,
             Ok(Err(StoreError::Refused(why))) if lost.is_none() => return Err(RegistryError::Refused(why)),
             Ok(Err(error)) => {
+                sometimes!("the answer to a change of the layout is lost");
                 lost = Some(error.to_string());
                 backoff.pause().await;
                 let read = read_until(store, timing, key, deadline).await;
                 let now = read.map_err(|error| RegistryError::OutcomeUnknown(error.to_string()))?;
                 if now.as_ref().map(|entry| entry.revision) == expected {
+                    sometimes!(
+                        "a change of the layout whose answer was lost was not made and is tried again"
+                    );
                     continue;
                 }
                 now
@@ -82,7 +87,10 @@ pub(super) async fn swap_layout(
             Err(_) => return Err(RegistryError::OutcomeUnknown(lost.unwrap_or_else(too_long))),
         };
         return match now {
-            Some(entry) if lost.is_some() && entry.value == json => Ok(LayoutWrite::Done(entry.revision)),
+            Some(entry) if lost.is_some() && entry.value == json => {
+                sometimes!("a change of the layout whose answer was lost was made");
+                Ok(LayoutWrite::Done(entry.revision))
+            }
             other => Ok(LayoutWrite::Conflict(other.as_ref().map(decode).transpose()?)),
         };
     }

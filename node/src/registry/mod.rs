@@ -22,22 +22,24 @@ mod view;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast_core::error::Invalid;
 use holdfast_core::ids::NodeId;
 use holdfast_core::placement::Layout;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use keys::Keys;
 pub use layout_json::{NODES_MAX, REPLICAS_MAX, check_layout, check_successor, decode_layout, encode_layout};
 pub use layout_swap::{LayoutWrite, RegistryError};
 pub use node_json::{NODE_BYTES_MAX, NodeEntry};
+use registration::Keeper;
 pub use registration::Registration;
 pub use store::{RegistryStore, Revision, StoreError};
 pub use timing::RegistryTiming;
-pub use view::RegistryView;
+pub use view::{HeldLayout, RegistryView};
 
 /// One cluster's facts in a registry. Cheap to clone; the view is kept up to date until the last clone is dropped.
 #[derive(Clone)]
@@ -50,6 +52,10 @@ struct Inner {
     keys: Keys,
     timing: RegistryTiming,
     views: watch::Receiver<Arc<RegistryView>>,
+    /// Shared with the registrations.
+    layout_known: Arc<AtomicBool>,
+    /// The registry did not answer a registration: its watch may hang too.
+    doubts: Arc<Notify>,
     follower: JoinHandle<()>,
 }
 
@@ -69,15 +75,25 @@ impl Registry {
     ) -> Result<Self, Invalid> {
         let keys = Keys::new(cluster)?;
         let (sender, views) = watch::channel(Arc::new(RegistryView::default()));
+        let doubts = Arc::new(Notify::new());
         let follower = follow::Follower {
             store: store.clone(),
             timing,
+            doubts: doubts.clone(),
             prefix: keys.prefix().to_string(),
             model: view::Model::new(keys.clone(), timing.lease_ttl),
             views: sender,
         };
-        let follower = tokio::spawn(follower.run());
-        Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, follower }) })
+        let follower = crate::env::tasks::spawn(follower.run());
+        let layout_known = Arc::new(AtomicBool::new(false));
+        Ok(Self { inner: Arc::new(Inner { store, keys, timing, views, layout_known, doubts, follower }) })
+    }
+
+    /// This node knows a layout. From here on it registers only where there is one: a registry that was emptied gets
+    /// its layout back first. Otherwise a new node could find enough nodes registered and no layout, and make another
+    /// first one, whose majorities need not meet those of the old one.
+    pub fn on_layout_known(&self) {
+        self.inner.layout_known.store(true, Ordering::Relaxed);
     }
 
     /// The facts as last seen, now and whenever they change.
@@ -88,8 +104,17 @@ impl Registry {
     /// Registers a node and keeps it registered, through lost leases and outages, until the answer is dropped or
     /// deregistered. Returns at once. Errors when the entry breaks a limit.
     pub fn register(&self, id: NodeId, entry: &NodeEntry) -> Result<Registration, Invalid> {
-        let Inner { store, keys, timing, .. } = &*self.inner;
-        Ok(Registration::start(store.clone(), *timing, id, keys.node(id), entry.encode()?))
+        let Inner { store, keys, timing, layout_known, doubts, .. } = &*self.inner;
+        let keeper = Keeper::new(
+            store.clone(),
+            *timing,
+            id,
+            keys,
+            entry.encode()?,
+            layout_known.clone(),
+            doubts.clone(),
+        );
+        Ok(Registration::start(keeper))
     }
 
     /// The layout as the registry holds it now, with the revision that [`Self::replace_layout`] must name.

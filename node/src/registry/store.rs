@@ -84,8 +84,9 @@ pub type Watch = BoxStream<'static, Result<Vec<Change>, StoreError>>;
 /// Longest value. etcd refuses requests above 1.5 MiB.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// A watch shows a sign of life (changes or an empty batch) at least this often.
-pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
+/// A watch shows a sign of life (changes or an empty batch) at least this often. A backend that hangs as a whole is noticed
+/// sooner, by the calls that keep the node registered: this is for a watch that alone does.
+pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(4);
 
 /// Why a primitive gave nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -24,7 +24,7 @@ impl Default for RegistryTiming {
         Self {
             lease_ttl: Duration::from_secs(10),
             call_timeout: Duration::from_secs(2),
-            silence: WATCH_HEARTBEAT * 3,
+            silence: WATCH_HEARTBEAT * 5 / 2,
             resync: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(5),
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use holdfast_core::ids::NodeId;
 use holdfast_core::placement::Layout;
+use holdfast_core::sometimes;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -25,8 +26,23 @@ pub struct RegistryView {
     /// The last good layout and the revision that compare-and-swap on it must name.
     /// `None`: the registry has none, or none was seen yet: `connected` tells them apart.
     pub layout: Option<(Arc<Layout>, Revision)>,
+    /// What the registry itself held when it was last heard of, whether it was taken or not: one that was emptied, or
+    /// restored from an older copy, holds less than what is in force.
+    pub held: HeldLayout,
     /// Whether the registry answers.
     pub connected: bool,
+}
+
+/// What the registry holds for a layout.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum HeldLayout {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A layout, which may be older than the one in force. Compare-and-swap on it names this revision.
+    Layout(Arc<Layout>, Revision),
+    /// Something that is no layout.
+    Unreadable,
 }
 
 /// The registry said something that does not follow from what it said before: list again.
@@ -43,6 +59,9 @@ pub(super) struct Model {
     revision: Revision,
     nodes: BTreeMap<NodeId, NodeEntry>,
     layout: Option<(Arc<Layout>, Revision)>,
+    held_layout: HeldLayout,
+    /// `layout` as it was read: the next listing most likely has the same, which need not be decoded again.
+    layout_json: String,
     /// The revision of a layout that was complained of, so that it is complained of once.
     layout_refused: Option<Revision>,
     /// Who was there when the registry was lost.
@@ -60,6 +79,8 @@ impl Model {
             revision: Revision(0),
             nodes: BTreeMap::new(),
             layout: None,
+            held_layout: HeldLayout::Nothing,
+            layout_json: String::new(),
             layout_refused: None,
             held: BTreeMap::new(),
             held_until: None,
@@ -100,6 +121,7 @@ impl Model {
             Change::Put(entry) => self.on_entry(entry),
             Change::Delete { key, revision } => match self.keys.parse(key) {
                 Some(Fact::Node(id)) => {
+                    sometimes!("a node's registration goes from the registry");
                     self.nodes.remove(&id);
                 }
                 Some(Fact::Layout) => self.on_layout_gone(*revision),
@@ -112,6 +134,10 @@ impl Model {
     /// The registry does not answer any more.
     pub(super) fn on_disconnect(&mut self, now: Instant) {
         if self.connected {
+            sometimes!(
+                self.held_until.is_some(),
+                "the registry is lost again before nodes had time to come back to it"
+            );
             self.held = self.nodes_at(now);
             self.held_until = None;
             self.connected = false;
@@ -122,10 +148,17 @@ impl Model {
     pub(super) fn view(&mut self, now: Instant) -> RegistryView {
         let nodes = self.nodes_at(now);
         if self.held_until.is_some_and(|until| until <= now) {
+            let gone = self.held.keys().any(|id| !self.nodes.contains_key(id));
+            sometimes!(gone, "a node did not come back to the registry after an outage");
             self.held_until = None;
             self.held.clear();
         }
-        RegistryView { nodes, layout: self.layout.clone(), connected: self.connected }
+        RegistryView {
+            nodes,
+            layout: self.layout.clone(),
+            held: self.held_layout.clone(),
+            connected: self.connected,
+        }
     }
 
     fn nodes_at(&self, now: Instant) -> BTreeMap<NodeId, NodeEntry> {
@@ -160,13 +193,27 @@ impl Model {
     }
 
     fn on_layout(&mut self, entry: &Entry) {
-        let checked = decode_layout(&entry.value).and_then(|layout| match &self.layout {
+        if let Some((known, revision)) = &mut self.layout
+            && self.layout_json == entry.value
+        {
+            *revision = entry.revision;
+            self.held_layout = HeldLayout::Layout(known.clone(), entry.revision);
+            self.layout_refused = None;
+            return;
+        }
+        let decoded = decode_layout(&entry.value).map(Arc::new);
+        self.held_layout = match &decoded {
+            Ok(layout) => HeldLayout::Layout(layout.clone(), entry.revision),
+            Err(_) => HeldLayout::Unreadable,
+        };
+        let checked = decoded.and_then(|layout| match &self.layout {
             Some((last, _)) => check_successor(last, &layout).map(|()| layout),
             None => Ok(layout),
         });
         match checked {
             Ok(layout) => {
-                self.layout = Some((Arc::new(layout), entry.revision));
+                self.layout = Some((layout, entry.revision));
+                self.layout_json.clone_from(&entry.value);
                 self.layout_refused = None;
             }
             Err(invalid) => self.refuse_layout(entry.revision, &invalid.to_string()),
@@ -174,13 +221,15 @@ impl Model {
     }
 
     fn on_layout_gone(&mut self, revision: Revision) {
+        self.held_layout = HeldLayout::Nothing;
         if self.layout.is_some() && self.layout_refused.is_none() {
-            self.refuse_layout(revision, "it was deleted: write it back from a copy");
+            self.refuse_layout(revision, "it was deleted");
         }
     }
 
     fn refuse_layout(&mut self, revision: Revision, why: &str) {
         if self.layout_refused != Some(revision) {
+            sometimes!("the registry's layout is gone, or none that can follow the one before");
             self.layout_refused = Some(revision);
             let in_force = self.layout.as_ref().map(|(layout, _)| layout.version);
             error!(key = self.keys.layout(), why, in_force, "the layout in the registry is not taken");
@@ -248,6 +297,44 @@ mod tests {
         // Without an outage a node goes at once.
         model.on_change(&gone(A, 12)).unwrap();
         assert_eq!(nodes(&mut model, back + GRACE * 3), []);
+    }
+
+    #[test]
+    fn what_the_registry_holds_is_told_apart_from_what_is_in_force() {
+        let keys = Keys::new("main").unwrap();
+        let (first, second) = (layout(1), layout(2));
+        let entry = |value: String, revision| Entry {
+            key: keys.layout(),
+            value,
+            revision: Revision(revision),
+            lease: None,
+        };
+        let json = |layout: &Layout| super::super::encode_layout(layout).unwrap();
+        let mut model = Model::new(keys.clone(), GRACE);
+        let now = Instant::now();
+        model.on_listing(&listing(9, vec![entry(json(&second), 8)]), now);
+        let in_force = Some((Arc::new(second.clone()), Revision(8)));
+        let held = |model: &mut Model| {
+            let view = model.view(now);
+            assert_eq!(view.layout, in_force);
+            view.held
+        };
+        assert_eq!(held(&mut model), HeldLayout::Layout(Arc::new(second), Revision(8)));
+        model.on_listing(&listing(5, vec![entry(json(&first), 4)]), now);
+        assert_eq!(held(&mut model), HeldLayout::Layout(Arc::new(first), Revision(4)));
+        model.on_change(&Change::Put(entry("?".into(), 6))).unwrap();
+        assert_eq!(held(&mut model), HeldLayout::Unreadable);
+        model.on_change(&Change::Delete { key: keys.layout(), revision: Revision(7) }).unwrap();
+        assert_eq!(held(&mut model), HeldLayout::Nothing);
+    }
+
+    fn layout(version: u64) -> Layout {
+        let members = [A, B].map(|id| {
+            let zone = id.to_string();
+            (id, holdfast_core::placement::Member { zone, capacity: 1 })
+        });
+        let first = holdfast_core::placement::first_layout(&members.into(), 2).unwrap();
+        Layout { version, ..first }
     }
 
     #[test]

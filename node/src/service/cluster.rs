@@ -37,6 +37,6 @@ impl<O: Operations> v1::cluster_server::Cluster for ClusterService<O> {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        Ok(Response::new(self.operations.status()))
+        Ok(Response::new(self.operations.status().await))
     }
 }

@@ -22,4 +22,4 @@ pub use status::{grpc_code, http_status, to_status};
 
 pub(crate) use objects::Writer;
 pub(crate) use objects::slice_body;
-pub(crate) use request::{ByteSpan, NOT_FOUND, body_too_large, new_object, op_id, span_of};
+pub(crate) use request::{ByteSpan, body_too_large, new_object, object_of, op_id, span_of};

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::request::{self, ByteSpan, Put, object_info, object_of, span_of};
 use super::{Operations, deadline_of, encode_page_token, many, to_status};
-use crate::engine::{Mutation, OutcomeAnswer};
+use crate::engine::{Deleted, Mutation, OutcomeAnswer};
 use crate::env::Ambient;
 use crate::metrics::Metrics;
 
@@ -43,7 +43,7 @@ impl<O: Operations> Writer<O> {
         .await
     }
 
-    /// Deletes; `false` when there was nothing to delete.
+    /// Deletes.
     pub(crate) async fn delete(
         &self,
         name: ObjectName,
@@ -51,7 +51,7 @@ impl<O: Operations> Writer<O> {
         condition: Condition,
         retry: bool,
         deadline: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<Deleted, Error> {
         if let Some(op) = op {
             return self.operations.delete(name, Mutation { op, condition, retry }, deadline).await;
         }
@@ -224,7 +224,7 @@ impl<O: Operations> v1::objects_server::Objects for ObjectsService<O> {
                 let op = request::op_id(&request.op_id)?;
                 let condition = condition_from_wire(request.condition.as_ref())?;
                 let deleted = self.writer.delete(name, op, condition, request.retry, deadline).await?;
-                Ok(v1::DeleteResponse { deleted })
+                Ok(deleted.to_wire())
             }
             .await,
         )

@@ -10,7 +10,7 @@ use holdfast_core::record::Record;
 use holdfast_proto::v1;
 use tokio::time::Instant;
 
-use crate::engine::{Engine, Mutation, NewObject, OutcomeAnswer};
+use crate::engine::{Deleted, Engine, Mutation, NewObject, OutcomeAnswer};
 
 /// The engine's operations. See [`Engine`] for what each does.
 pub trait Operations: Clone + Send + Sync + 'static {
@@ -29,7 +29,7 @@ pub trait Operations: Clone + Send + Sync + 'static {
         name: ObjectName,
         mutation: Mutation,
         deadline: Instant,
-    ) -> impl Future<Output = Result<bool, Error>> + Send;
+    ) -> impl Future<Output = Result<Deleted, Error>> + Send;
 
     /// See [`Engine::get`].
     fn get(&self, name: ObjectName, deadline: Instant) -> impl Future<Output = Result<Record, Error>> + Send;
@@ -56,7 +56,7 @@ pub trait Operations: Clone + Send + Sync + 'static {
     fn topology(&self) -> Option<v1::TopologyResponse>;
 
     /// See [`Engine::status`].
-    fn status(&self) -> v1::StatusResponse;
+    fn status(&self) -> impl Future<Output = v1::StatusResponse> + Send;
 
     /// See [`Engine::ready`].
     fn ready(&self) -> Result<(), Error>;
@@ -73,7 +73,12 @@ impl Operations for Engine {
         Self::put(self, name, mutation, object, deadline).await
     }
 
-    async fn delete(&self, name: ObjectName, mutation: Mutation, deadline: Instant) -> Result<bool, Error> {
+    async fn delete(
+        &self,
+        name: ObjectName,
+        mutation: Mutation,
+        deadline: Instant,
+    ) -> Result<Deleted, Error> {
         Self::delete(self, name, mutation, deadline).await
     }
 
@@ -101,8 +106,8 @@ impl Operations for Engine {
         Self::topology(self)
     }
 
-    fn status(&self) -> v1::StatusResponse {
-        Self::status(self)
+    async fn status(&self) -> v1::StatusResponse {
+        Self::status(self).await
     }
 
     fn ready(&self) -> Result<(), Error> {

@@ -186,11 +186,8 @@ pub fn object_info(key: &ObjectKey, version: Version, object: &Object) -> v1::Ob
 
 /// The object of a record that an operation answered. Errors with `NotFound` for a tombstone.
 pub(crate) fn object_of(record: &Record) -> Result<&Object, Error> {
-    record.object().ok_or(NOT_FOUND)
+    record.object().ok_or_else(|| Error::not_found(record.tombstone_version()))
 }
-
-/// The refusal of a key that has no object.
-pub(crate) const NOT_FOUND: Error = Error::new(Code::NotFound, "there is no such object");
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::record::Record;
 use holdfast_core::register::Digest;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
 use redb::{StorageError, Table, TableDefinition, TableError};
@@ -316,6 +317,7 @@ impl Snapshot {
             return Ok(Some(cached));
         }
         let Some(entry) = self.find(key, with_body)? else { return Ok(None) };
+        sometimes!("a record is read from the checkpointed store");
         let record = format::decode_entry(key, &entry, with_body)?;
         self.records.insert(key, entry.ballot, &record);
         Ok(Some((entry.ballot, record)))

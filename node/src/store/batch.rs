@@ -10,6 +10,7 @@ use bytes::Bytes;
 use holdfast_core::ids::Partition;
 use holdfast_core::register::Digest;
 use holdfast_core::register::replica::{self, AcceptRule};
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 
 use super::error::StoreError;
@@ -19,6 +20,7 @@ use super::frame::{self, FRAME_HEADER_BYTES};
 use super::memtable::Entry;
 use super::operation::{ReplicaAnswer, Task};
 use super::shared::Shared;
+use super::witnessed::{self, Stored};
 
 /// What becomes of an operation once the frame is durable.
 enum Outcome {
@@ -45,6 +47,8 @@ pub(super) struct Batch<'a> {
     digests: BTreeMap<Partition, Digest>,
     records: BTreeMap<Vec<u8>, Placed>,
     outcomes: Vec<Outcome>,
+    /// All that was stored, in order: where somebody watches.
+    stored: Vec<Stored>,
 }
 
 impl<'a> Batch<'a> {
@@ -59,6 +63,7 @@ impl<'a> Batch<'a> {
             digests: BTreeMap::new(),
             records: BTreeMap::new(),
             outcomes: Vec::new(),
+            stored: Vec::new(),
         }
     }
 
@@ -121,7 +126,7 @@ impl<'a> Batch<'a> {
             AcceptRule::Held => ReplicaAnswer::Stored,
             AcceptRule::Store => {
                 self.promise(partition, ballot.term);
-                self.store(key, partition, accepted, ballot, value);
+                self.store(key, partition, accepted, ballot, value, false);
                 ReplicaAnswer::Stored
             }
         };
@@ -137,19 +142,24 @@ impl<'a> Batch<'a> {
     ) -> Result<Outcome, StoreError> {
         let accepted = self.accepted(key)?;
         if replica::on_install(accepted, ballot) {
-            self.store(key, partition, accepted, ballot, value);
+            self.store(key, partition, accepted, ballot, value, true);
         }
         Ok(Outcome::Ready(Ok(ReplicaAnswer::Stored)))
     }
 
     fn accepted(&self, key: &[u8]) -> Result<Option<Ballot>, StoreError> {
         if let Some(placed) = self.records.get(key) {
+            sometimes!("two proposals for one key share a sync of the log");
             return Ok(Some(placed.ballot));
         }
         Ok(self.shared.find(key, false)?.map(|entry| entry.ballot))
     }
 
     fn promised(&self, partition: Partition) -> Term {
+        sometimes!(
+            self.promises.contains_key(&partition),
+            "a promise counts within the commit that it is part of"
+        );
         self.promises.get(&partition).copied().unwrap_or_else(|| self.shared.promised(partition))
     }
 
@@ -171,11 +181,15 @@ impl<'a> Batch<'a> {
         accepted: Option<Ballot>,
         ballot: Ballot,
         value: &Encoded,
+        installed: bool,
     ) {
         let mut digest = self.digest(partition);
         digest.replace(key, accepted, ballot);
         self.digests.insert(partition, digest);
         let placed = fact::push_record(&mut self.frame, key, ballot, value);
+        if self.shared.witness.is_watching() {
+            self.stored.push(Stored { key: key.to_vec(), placed: placed.clone(), installed });
+        }
         self.records.insert(key.to_vec(), placed);
     }
 
@@ -191,11 +205,12 @@ impl<'a> Batch<'a> {
 
     /// The frame is durable (or there was none to write): publishes it and answers, in the order of the operations.
     pub(super) fn publish(self) -> Vec<Result<ReplicaAnswer, StoreError>> {
-        let Self { shared, mut frame, promises, digests, records, outcomes } = self;
+        let Self { shared, mut frame, promises, digests, records, outcomes, stored } = self;
         if frame.capacity() / 2 > frame.len() {
             frame.shrink_to_fit();
         }
         let frame = Bytes::from(frame);
+        witnessed::committed(shared, &frame, &stored, &promises);
         if frame.len() > FRAME_HEADER_BYTES {
             let mut published = shared.published.write();
             let published = &mut *published;

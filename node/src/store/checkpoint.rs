@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_core::sometimes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::env::{Blocking, Disk, real, settle};
+use crate::env::{Blocking, Disk, real, settle, tasks};
 
 use super::base::{Base, CommitError};
 use super::memtable::Generation;
@@ -94,6 +95,7 @@ impl Checkpointer {
             match self.base.commit(&job.frozen, job.wal_first) {
                 Ok(()) => {}
                 Err(CommitError::Full) => {
+                    sometimes!("a checkpoint finds no room");
                     count(&self.shared.counters.disk_full, 1);
                     tracing::warn!("the disk is full: a checkpoint waits for room");
                     self.base
@@ -134,7 +136,7 @@ impl Checkpoints {
         let (jobs, receiver) = mpsc::unbounded_channel::<Job>();
         match blocking {
             Blocking::InPlace => {
-                tokio::spawn(checkpointer.run_all(receiver));
+                tasks::spawn(checkpointer.run_all(receiver));
             }
             Blocking::Threads => {
                 let runtime = Handle::current();

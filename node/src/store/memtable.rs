@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_core::ids::Partition;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 
 /// One key's accepted record in stored form. Shares the memory of the log frame that it came with, so that memory is
@@ -53,7 +54,9 @@ pub(super) struct Memtable {
 impl Memtable {
     pub(super) fn find(&self, key: &[u8]) -> Option<Entry> {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.records.get(key));
-        self.active.records.get(key).or_else(frozen).cloned()
+        let active = self.active.records.get(key);
+        sometimes!(active.is_none() && frozen().is_some(), "a record is read that waits for its checkpoint");
+        active.or_else(frozen).cloned()
     }
 
     /// Moves the active generation aside. Only once the frozen one before it was dropped.

@@ -23,6 +23,7 @@ mod scan;
 mod shared;
 mod sums;
 mod wal;
+mod witnessed;
 mod writer;
 
 use std::sync::Arc;
@@ -34,9 +35,10 @@ use holdfast_core::record::Record;
 use holdfast_core::register::Digest;
 use holdfast_core::term::{Ballot, Term};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::env::{Blocking, Env, real, settle};
+use crate::env::{Blocking, Env, real, settle, tasks};
 
 pub use error::{OpenError, StoreError};
 pub use format::{BODY_INSIDE_BYTES_MAX, FORMAT};
@@ -57,8 +59,6 @@ const QUEUE_KIB: u32 = 32 << 10;
 const SUBMISSION_BYTES_MAX: usize = 16 << 20;
 const _: () = assert!(SUBMISSION_BYTES_MAX <= (QUEUE_KIB as usize) << 10);
 const _: () = assert!(2 * SUBMISSION_BYTES_MAX <= frame::PAYLOAD_BYTES_MAX);
-/// How often the writer looks whether it is quiet. Only while there is something to be checkpointed.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Log bytes that begin a checkpoint where nothing else is asked: a replay of it takes well below a second.
 pub const CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
@@ -120,6 +120,8 @@ pub struct Store {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     room: Arc<Semaphore>,
+    /// Ends with the last of the clones.
+    _ticker: Arc<AbortOnDropHandle<()>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -159,8 +161,10 @@ impl Store {
         let checkpoints = Checkpoints::start(env.blocking, checkpointer)?;
         let (commands, receiver) = mpsc::channel(QUEUE_SUBMISSIONS);
         Writer::new(env.clone(), Arc::clone(&shared), wal, checkpoints, policy).start(receiver)?;
-        tokio::spawn(tick(Arc::clone(&shared), commands.downgrade()));
-        Ok(Self { node, shared, commands, room: Arc::new(Semaphore::new(QUEUE_KIB as usize)) })
+        let ticker = tasks::spawn(tick(Arc::clone(&shared), commands.downgrade()));
+        let ticker = Arc::new(AbortOnDropHandle::new(ticker));
+        let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
+        Ok(Self { node, shared, commands, room, _ticker: ticker })
     }
 
     /// The node that this folder is of.
@@ -182,7 +186,9 @@ impl Store {
     pub fn read(&self, name: &ObjectName, with_body: bool) -> Result<Option<(Ballot, Record)>, StoreError> {
         self.shared.check()?;
         let key = format::storage_key(name);
-        self.shared.record(&key, with_body)
+        let holds = self.shared.record(&key, with_body)?;
+        witnessed::told(&self.shared, name, holds.as_ref().map(|(ballot, _)| *ballot));
+        Ok(holds)
     }
 
     /// The heads of a bucket in key order, from `start`, those with `prefix`: at most `limit` (and never more than
@@ -266,6 +272,11 @@ impl Store {
         self.shared.failure()
     }
 
+    /// Until it has failed for good, if ever: why.
+    pub async fn until_failed(&self) -> &str {
+        self.shared.until_failed().await
+    }
+
     /// What it has done and holds.
     pub fn stats(&self) -> StoreStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -313,18 +324,18 @@ impl Prepared {
 
 /// Tells the writer the time, while it has something to be checkpointed, until nobody holds the store.
 async fn tick(shared: Arc<Shared>, commands: mpsc::WeakSender<Command>) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What the start has replayed.
+    let mut pending = shared.has_pending();
     loop {
-        interval.tick().await;
+        if pending {
+            shared.pending.start();
+        }
+        shared.pending.tick().await;
         let Some(commands) = commands.upgrade() else { return };
         if commands.is_closed() {
             return;
         }
-        let pending = {
-            let memtable = &shared.published.read().memtable;
-            memtable.active.log_bytes > 0 || memtable.frozen.is_some()
-        };
+        pending = shared.has_pending();
         if pending {
             // A full queue means that the writer is awake anyway.
             let _ = commands.try_send(Command::Tick(Instant::now()));

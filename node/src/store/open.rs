@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use holdfast_core::ids::{NodeId, Partition};
+use holdfast_core::sometimes;
 use holdfast_core::term::Term;
 
 use crate::env::{Disk, Env};
@@ -19,6 +20,7 @@ use super::memtable::Memtable;
 use super::replay::{Replayed, replay};
 use super::shared::{Published, Shared};
 use super::wal::{WAL_FOLDER, Wal, WalError, segment_path, segments};
+use super::witnessed;
 
 /// The log's first segment.
 const SEGMENT_FIRST: u64 = 1;
@@ -62,6 +64,10 @@ pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenErro
     if !newest {
         wal.rotate(env).map_err(no_segment)?;
     }
+    sometimes!(
+        segments(disk)?.first().is_some_and(|first| *first < meta.wal_first),
+        "a crash came between a checkpoint and the removal of the log before it"
+    );
     // A crash came between a checkpoint and the removal of what it made superfluous.
     Wal::remove_before(disk, meta.wal_first)?;
     tracing::info!(node = %identity.node, frames, "the store is open");
@@ -83,7 +89,9 @@ pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenErro
         digests[Partition::of_name(key).index()].replace(key, old, entry.ballot);
     }
     let memtable = Memtable { active: facts, frozen: None };
-    let shared = Arc::new(Shared::new(Published { memtable, base: snapshot, promised, digests }, claim));
+    let published = Published { memtable, base: snapshot, promised, digests };
+    let shared = Arc::new(Shared::new(published, claim, Arc::clone(&env.witness)));
+    witnessed::opened(&shared, identity.node);
     let checkpointer = Checkpointer::new(base, Arc::clone(&env.disk), Arc::clone(&shared));
     Ok(Opened { node: identity.node, shared, wal, checkpointer })
 }
@@ -164,5 +172,7 @@ fn check_unused(env: &Env, options: &StoreOptions) -> Result<(), OpenError> {
     }
     // It got its name only once it was whole.
     let base = Base::open(Arc::clone(&env.disk), BaseFiles::IN_USE, options.fsync, options.cache_bytes)?;
-    if base.is_unused()? { Ok(()) } else { Err(lost()) }
+    let unused = base.is_unused()?;
+    sometimes!(unused, "a first start that a crash interrupted is made again");
+    if unused { Ok(()) } else { Err(lost()) }
 }

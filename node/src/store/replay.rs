@@ -6,6 +6,7 @@
 use std::io;
 
 use bytes::Bytes;
+use holdfast_core::sometimes;
 
 use crate::env::Disk;
 
@@ -45,6 +46,7 @@ pub(super) fn replay(disk: &dyn Disk, first: u64) -> Result<Replayed, OpenError>
             // Frames are appended only after the header was synced, so a header that is torn has none behind it.
             return match replayed {
                 Some(before) if last && bytes.len() <= SEGMENT_HEADER_BYTES => {
+                    sometimes!("a crash left a log segment whose header is torn");
                     Ok(Replayed { abandoned: Some(number), ..before })
                 }
                 _ => Err(damaged(number, 0, "the segment's header is not whole")),
@@ -61,6 +63,7 @@ pub(super) fn replay(disk: &dyn Disk, first: u64) -> Result<Replayed, OpenError>
                 return Err(damaged(number - 1, before.end, "frames are missing at the end of the segment"));
             }
             before => {
+                sometimes!(before.is_some(), "a log of several segments is replayed");
                 let (facts, frames) =
                     before.map_or_else(Default::default, |before| (before.facts, before.frames));
                 replayed = Some(replay_segment(header, &bytes, facts, frames, last)?);
@@ -101,6 +104,11 @@ fn replay_segment(
     if last && frame::tail(&segment, bytes, at) == Tail::Damaged {
         return Err(damaged(segment.number, at as u64, "the last frame is not what was written"));
     }
+    sometimes!(
+        last && bytes[at..].iter().any(|byte| *byte != 0),
+        "a crash left a frame torn at the end of the log"
+    );
+    sometimes!(last && frames == 0, "a log without a frame is replayed");
     facts.log_bytes += (at - SEGMENT_HEADER_BYTES) as u64;
     Ok(Replayed { facts, segment, end: at as u64, sequence, abandoned: None, frames })
 }

@@ -90,6 +90,15 @@ pub(super) fn scan(
     Ok(ScanPage { entries, complete })
 }
 
+/// A stored key, and its head if that is whole.
+pub(super) type OneHead = (Bytes, Result<Entry, StoreError>);
+
+/// Every head there is, in the order of the stored keys, each checked for itself.
+pub(super) fn all(shared: &Shared) -> Result<Vec<OneHead>, StoreError> {
+    let rows = merged(shared, &[], None, usize::MAX)?;
+    Ok(rows.into_iter().map(|(key, row)| (key.clone(), row.entry(&key))).collect())
+}
+
 enum Row {
     Memory(Entry),
     Stored(Bytes),

@@ -4,18 +4,24 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use holdfast_core::ids::Partition;
 use holdfast_core::record::Record;
 use holdfast_core::register::Digest;
+use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::env::witness::Witness;
 
 use super::base::Snapshot;
 use super::error::StoreError;
 use super::format;
 use super::memtable::{Entry, Memtable};
+use crate::pulse::Pulse;
 
 /// The durable state, for readers.
 pub(super) struct Published {
@@ -40,6 +46,9 @@ pub(super) enum CheckpointPhase {
     Ended,
 }
 
+/// How often the writer looks whether it is quiet. Only while there is something to be checkpointed.
+const TICK: Duration = Duration::from_secs(1);
+
 /// Counters, for the status and the tests. They only rise.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -59,26 +68,41 @@ pub(super) fn count(counter: &AtomicU64, by: u64) {
 pub(super) struct Shared {
     pub(super) published: RwLock<Published>,
     pub(super) counters: Counters,
+    /// Ticks while there is something to be checkpointed.
+    pub(super) pending: Pulse,
     failure: OnceLock<String>,
+    /// Cancelled once `failure` is set.
+    failed: CancellationToken,
     closed: AtomicBool,
     phase: watch::Sender<CheckpointPhase>,
     /// Held while redb's file is written, and perhaps opened again.
     pub(super) base_writing: Mutex<()>,
+    /// Is told what has become durable.
+    pub(super) witness: Arc<dyn Witness>,
     /// Claims the data folder.
     claim: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Shared {
-    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>) -> Self {
+    pub(super) fn new(published: Published, claim: Box<dyn Send + Sync>, witness: Arc<dyn Witness>) -> Self {
         Self {
             published: RwLock::new(published),
             counters: Counters::default(),
+            pending: Pulse::new(TICK),
             failure: OnceLock::new(),
+            failed: CancellationToken::new(),
             closed: AtomicBool::new(false),
             phase: watch::Sender::new(CheckpointPhase::Idle),
             base_writing: Mutex::new(()),
+            witness,
             claim: Mutex::new(Some(claim)),
         }
+    }
+
+    /// Whether something is not checkpointed yet.
+    pub(super) fn has_pending(&self) -> bool {
+        let memtable = &self.published.read().memtable;
+        memtable.active.log_bytes > 0 || memtable.frozen.is_some()
     }
 
     /// What a key holds, durably.
@@ -132,6 +156,7 @@ impl Shared {
     /// Counts an integrity error.
     pub(super) fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Integrity(what)) = &result {
+            sometimes!("stored bytes are found to be damaged");
             count(&self.counters.integrity_errors, 1);
             tracing::error!(what, "stored bytes are damaged");
         }
@@ -148,9 +173,19 @@ impl Shared {
 
     /// Fails for good.
     pub(super) fn fail(&self, why: &str) {
-        if self.failure.set(why.to_owned()).is_ok() && !self.closed.load(Ordering::Acquire) {
-            tracing::error!(why, "the store has failed: the node must stop");
+        if self.failure.set(why.to_owned()).is_ok() {
+            self.failed.cancel();
+            if !self.closed.load(Ordering::Acquire) {
+                sometimes!("the store fails for good");
+                tracing::error!(why, "the store has failed: the node must stop");
+            }
         }
+    }
+
+    /// Until it has failed, if ever: why.
+    pub(super) async fn until_failed(&self) -> &str {
+        self.failed.cancelled().await;
+        self.failure().expect("it is set before the token is cancelled")
     }
 
     pub(super) fn failure(&self) -> Option<&str> {

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use holdfast_core::sometimes;
+
 use crate::env::{Disk, DiskFile, Env, settle};
 
 use super::error::is_disk_full;
@@ -33,6 +35,20 @@ pub(super) fn segments(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     let mut numbers: Vec<u64> = disk.list(WAL_FOLDER)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Writes the first `end` bytes of a file where they are.
+fn write_again(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    const PART_BYTES: u64 = 1 << 20;
+    let mut at = 0;
+    while at < end {
+        let len = usize::try_from(PART_BYTES.min(end - at)).expect("at most a part");
+        let mut part = vec![0; len];
+        file.read_at(at, &mut part)?;
+        file.write_at(at, &part)?;
+        at += len as u64;
+    }
+    Ok(())
 }
 
 /// Why nothing was appended.
@@ -79,7 +95,9 @@ impl Wal {
     }
 
     /// Goes on in a segment that was replayed up to `end`. What lies behind is cut, and all of it made durable: what a
-    /// killed process left in the page cache was read as if it were on disk.
+    /// killed process left in the page cache was read as if it were on disk. It is written once more, because after a
+    /// sync that failed the kernel takes its pages for clean: another sync would not write them, and a power loss would
+    /// leave a hole before the frames that come.
     pub(super) fn resume(
         env: &Env,
         fsync: bool,
@@ -92,6 +110,7 @@ impl Wal {
             file.set_len(end)?;
         }
         if fsync {
+            write_again(&*file, end)?;
             file.sync_data()?;
             env.disk.sync_dir(WAL_FOLDER)?;
         }
@@ -110,14 +129,18 @@ impl Wal {
         self.fill_ahead(frame.len())?;
         if let Err(error) = self.file.write_at(self.end, frame) {
             if is_disk_full(&error) {
+                sometimes!("a frame of the log finds no room");
                 self.tail_dirty = true;
                 return Err(WalError::Full);
             }
+            sometimes!("a frame of the log cannot be written");
             return Err(failed("writing the log failed", &error));
         }
         settle(disk).await;
         if self.fsync {
-            self.file.sync_data().map_err(|error| failed("syncing the log failed", &error))?;
+            let synced = self.file.sync_data();
+            sometimes!(synced.is_err(), "a frame of the log cannot be synced");
+            synced.map_err(|error| failed("syncing the log failed", &error))?;
             settle(disk).await;
         }
         self.end += frame.len() as u64;
@@ -158,6 +181,7 @@ impl Wal {
 
     fn cut_tail(&mut self) -> Result<(), WalError> {
         if self.tail_dirty {
+            sometimes!("what a full disk left of a frame is cut off the log");
             let cut = |error: io::Error| failed("cutting the log's tail failed", &error);
             self.file.set_len(self.end).map_err(cut)?;
             // What was half written must not shine through a later frame that is torn.

@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_core::sometimes;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::env::{Blocking, Env, real, settle};
+use crate::env::{Blocking, Env, real, settle, tasks};
 
 use super::batch::Batch;
 use super::checkpoint::{CheckpointPolicy, Checkpoints, Job};
@@ -70,7 +71,7 @@ impl Writer {
     pub(super) fn start(self, commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
         match self.env.blocking {
             Blocking::InPlace => {
-                tokio::spawn(self.run(commands));
+                tasks::spawn(self.run(commands));
             }
             Blocking::Threads => {
                 let shared = Arc::clone(&self.shared);
@@ -128,6 +129,7 @@ impl Writer {
     }
 
     async fn on_batch(&mut self, batch: Vec<Submission>, log_bytes: usize) {
+        sometimes!(batch.len() > 1, "several askers share one sync of the log");
         let room = self.wait_for_room().await;
         if let Err(error) = self.shared.check() {
             return batch.into_iter().for_each(|submission| submission.done.refuse(&error));
@@ -144,6 +146,7 @@ impl Writer {
             }
             // What needs no room, or less, still goes: each for itself.
             Err(StoreError::DiskFull) => {
+                sometimes!("a commit finds no room, so each of its operations is tried for itself");
                 for Submission { tasks, done, .. } in batch {
                     let mut each = Vec::with_capacity(tasks.len());
                     for task in &tasks {
@@ -187,8 +190,12 @@ impl Writer {
             count(&counters.commits, 1);
             count(&counters.log_bytes, batch.frame().len() as u64);
         }
+        let has_facts = batch.has_facts();
         let answers = batch.publish();
-        count(&counters.operations, answers.len() as u64);
+        if has_facts {
+            self.shared.pending.start();
+        }
+        count(&self.shared.counters.operations, answers.len() as u64);
         Ok(answers)
     }
 
@@ -207,6 +214,7 @@ impl Writer {
     }
 
     async fn on_tick(&mut self, now: Instant) {
+        sometimes!(self.no_room_to_rotate, "a new log segment that found no room is tried again");
         self.no_room_to_rotate = false;
         if self.shared.phase() == CheckpointPhase::Full {
             self.retry_checkpoint();
@@ -214,6 +222,10 @@ impl Writer {
         let log_bytes = self.active_log_bytes();
         match self.quiet {
             Some((before, since)) if before == log_bytes => {
+                sometimes!(
+                    now.saturating_duration_since(since) >= self.policy.quiet,
+                    "a store that is quiet is checkpointed"
+                );
                 self.checkpoint_if_due(now.saturating_duration_since(since)).await;
             }
             _ => self.quiet = Some((log_bytes, now)),
@@ -242,6 +254,7 @@ impl Writer {
                 self.checkpoints.begin(&self.shared, job);
             }
             Err(WalError::Full) => {
+                sometimes!("there is no room for a new log segment");
                 count(&self.shared.counters.disk_full, 1);
                 self.no_room_to_rotate = true;
             }
@@ -253,6 +266,7 @@ impl Writer {
     fn retry_checkpoint(&mut self) {
         let frozen = self.shared.published.read().memtable.frozen.clone();
         if let (Some(frozen), Ok(())) = (frozen, self.shared.check()) {
+            sometimes!("a checkpoint that found no room is tried again");
             let job = Job { frozen, wal_first: self.wal.segment() };
             self.checkpoints.begin(&self.shared, job);
         }
@@ -270,6 +284,7 @@ impl Writer {
         if self.shared.wait_while(running).await == CheckpointPhase::Idle
             && !self.shared.published.read().memtable.active.is_empty()
         {
+            sometimes!("a store that is closed writes its last checkpoint");
             self.begin_checkpoint().await;
             self.shared.wait_while(running).await;
         }

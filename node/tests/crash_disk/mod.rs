@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use node::env::witness::Unwatched;
 use node::env::{Ambient, Blocking, BoxIo, Env, Listener, Net};
 use parking_lot::Mutex;
 
@@ -30,6 +31,7 @@ pub fn env(disk: &SimDisk, seed: u64, blocking: Blocking) -> Env {
         disk: disk.attach(),
         ambient: Arc::new(Seeded(Mutex::new(Random::new(seed, "ambient")))),
         blocking,
+        witness: Arc::new(Unwatched),
     }
 }
 

@@ -77,6 +77,16 @@ async fn a_compaction_is_survived_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_during_watches() {
+    let (etcd, pair) = start().await;
+    let mut etcdctl = Client::connect([etcd.url()], None).await.unwrap();
+    let compact = async |revision: Revision| {
+        etcdctl.compact(i64::try_from(revision.0).unwrap(), None).await.unwrap();
+    };
+    crate::suite::a_compaction_during_watches(pair, compact).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_killed_and_started_again() {
     let mut etcd = running().await;
     let (registry, _registration, revision) = settled(&etcd).await;

@@ -36,10 +36,13 @@ macro_rules! contract_suite {
             a_swap_names_its_predecessor
             a_lease_takes_its_keys_with_it
             a_key_under_a_new_lease_outlives_the_old_one
+            a_key_written_without_a_lease_outlives_its_old_one
+            what_expired_while_nobody_watched_is_told_later
             a_watch_tells_everything_in_order
             a_watch_never_goes_quiet
             registered_nodes_are_seen_and_expire
             a_lost_registration_comes_back
+            who_knows_a_layout_registers_where_there_is_one
             one_of_many_creators_wins
             no_increment_is_lost
             a_lost_answer_is_settled
@@ -175,6 +178,80 @@ pub(crate) async fn a_key_under_a_new_lease_outlives_the_old_one(pair: Pair) {
     assert_eq!(pair.one.get(&key).await.unwrap(), None);
 }
 
+pub(crate) async fn a_key_written_without_a_lease_outlives_its_old_one(pair: Pair) {
+    let (put, swapped) = (format!("{PREFIX}put"), format!("{PREFIX}swapped"));
+    let lease = pair.one.grant_lease(Duration::from_secs(10)).await.unwrap();
+    pair.one.put(&put, "1", Some(lease)).await.unwrap();
+    let leased = pair.one.put(&swapped, "1", Some(lease)).await.unwrap();
+    pair.two.put(&put, "2", None).await.unwrap();
+    let swap = pair.two.compare_and_swap(&swapped, Some(leased), "2").await.unwrap();
+    assert!(matches!(swap, Swap::Done(_)), "{swap:?}");
+    pair.one.revoke_lease(lease).await.unwrap();
+    for key in [put, swapped] {
+        let entry = pair.one.get(&key).await.unwrap().unwrap();
+        assert_eq!((entry.value.as_str(), entry.lease), ("2", None));
+    }
+}
+
+pub(crate) async fn what_expired_while_nobody_watched_is_told_later(pair: Pair) {
+    let key = format!("{PREFIX}leased");
+    let lease = pair.one.grant_lease(Duration::from_secs(2)).await.unwrap();
+    let put = pair.one.put(&key, "1", Some(lease)).await.unwrap();
+    let watch = pair.two.watch(PREFIX, put.next()).await.unwrap();
+    // The watcher is gone, and so is who kept the lease.
+    drop(watch);
+    let began = Instant::now();
+    while pair.two.get(&key).await.unwrap().is_some() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never expired");
+        sleep(Duration::from_millis(100)).await;
+    }
+    // A put that comes too late changes nothing, and is told so.
+    assert_eq!(pair.one.put(&key, "2", Some(lease)).await, Err(StoreError::LeaseGone));
+    let mut watch = pair.two.watch(PREFIX, put.next()).await.unwrap();
+    let told = async {
+        loop {
+            let batch = watch.next().await.unwrap().unwrap();
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
+    };
+    let batch = timeout(SOON, told).await.expect("the end of the lease was not told");
+    assert!(matches!(&batch[..], [Change::Delete { key: gone, .. }] if *gone == key), "{batch:?}");
+}
+
+/// Not on every backend alike: `compact` makes it forget everything up to a revision.
+pub(crate) async fn a_compaction_during_watches(pair: Pair, compact: impl AsyncFnOnce(Revision)) {
+    let lease = pair.one.grant_lease(Duration::from_secs(30)).await.unwrap();
+    let first = pair.one.put(&format!("{PREFIX}first"), "1", Some(lease)).await.unwrap();
+    let mut ahead = pair.two.watch(PREFIX, first.next()).await.unwrap();
+    pair.one.revoke_lease(lease).await.unwrap();
+    let last = pair.one.put(&format!("{PREFIX}second"), "1", None).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(timeout(SOON, ahead.next()).await.expect("the watch is quiet").unwrap().unwrap());
+    }
+    compact(last).await;
+    // Who was told everything goes on...
+    let third = pair.one.put(&format!("{PREFIX}third"), "1", None).await.unwrap();
+    while told.len() < 3 {
+        told.extend(timeout(SOON, ahead.next()).await.expect("the watch is quiet").unwrap().unwrap());
+    }
+    assert_eq!(told[2].revision(), third);
+    // ... who would miss the deletion is told so and nothing else.
+    let mut behind = pair.two.watch(PREFIX, first.next()).await.unwrap();
+    let error = async {
+        loop {
+            match behind.next().await.expect("it ends with an error") {
+                Ok(batch) => assert_eq!(batch, Vec::new(), "it went on after a gap"),
+                Err(error) => return error,
+            }
+        }
+    };
+    assert_eq!(timeout(SOON, error).await.unwrap(), StoreError::Compacted);
+    assert!(behind.next().await.is_none(), "it goes on after its end");
+}
+
 pub(crate) async fn a_watch_tells_everything_in_order(pair: Pair) {
     pair.one.put(&format!("{PREFIX}before"), "1", None).await.unwrap();
     pair.one.put("/holdfast/contract2/other", "1", None).await.unwrap();
@@ -224,7 +301,7 @@ pub(crate) async fn a_watch_tells_everything_in_order(pair: Pair) {
 pub(crate) async fn a_watch_never_goes_quiet(pair: Pair) {
     let listing = pair.one.list(PREFIX).await.unwrap();
     let mut watch = pair.one.watch(PREFIX, listing.revision.next()).await.unwrap();
-    let until = Instant::now() + Duration::from_secs(4);
+    let until = Instant::now() + WATCH_HEARTBEAT * 2;
     while Instant::now() < until {
         // The rest of the second is for a loaded machine.
         let limit = WATCH_HEARTBEAT + Duration::from_millis(900);
@@ -268,6 +345,25 @@ pub(crate) async fn a_lost_registration_comes_back(pair: Pair) {
     see(&two, "registered after it was spoilt", SOON, |view| view.nodes.contains_key(&id)).await;
     registration.deregister().await;
     assert_eq!(pair.two.get(&key).await.unwrap(), None);
+}
+
+pub(crate) async fn who_knows_a_layout_registers_where_there_is_one(pair: Pair) {
+    let (one, two) = (registry(&pair.one), registry(&pair.two));
+    let key = Keys::new(CLUSTER).unwrap().node(NodeId(0xa));
+    let registration = one.register(NodeId(0xa), &node("a")).unwrap();
+    see(&two, "the new node", SOON, |view| view.nodes.len() == 1).await;
+    // It learns a layout, and the registry loses everything.
+    one.on_layout_known();
+    let lease = pair.two.get(&key).await.unwrap().unwrap().lease.unwrap();
+    pair.two.revoke_lease(lease).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        assert_eq!(pair.two.get(&key).await.unwrap(), None, "it registered next to no layout");
+        sleep(Duration::from_millis(100)).await;
+    }
+    created(&two, &layout(1, "a")).await;
+    see(&two, "the node", SOON, |view| view.nodes.len() == 1).await;
+    registration.deregister().await;
 }
 
 pub(crate) async fn one_of_many_creators_wins(pair: Pair) {

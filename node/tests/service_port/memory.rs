@@ -11,7 +11,7 @@ use holdfast_core::listing::{Listing, Query};
 use holdfast_core::record::{Object, Record, State};
 use holdfast_core::term::{Ballot, ConfigVersion, Term, Version};
 use holdfast_proto::v1;
-use node::engine::{Mutation, NewObject, OutcomeAnswer};
+use node::engine::{Deleted, Mutation, NewObject, OutcomeAnswer};
 use node::service::Operations;
 use tokio::time::Instant;
 
@@ -106,14 +106,14 @@ impl Operations for Memory {
         name: ObjectName,
         Mutation { op, condition, .. }: Mutation,
         _deadline: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<Deleted, Error> {
         check_stale(&name, op)?;
         let objects = &mut self.objects.lock().unwrap().1;
         let current = objects.get(&name).map(|record| record.version);
         if !condition.holds(current) {
             return Err(Error::new(Code::ConditionFailed(current), "the condition does not hold"));
         }
-        Ok(objects.remove(&name).is_some())
+        Ok(Deleted { found: objects.remove(&name).is_some(), version: None })
     }
 
     async fn get(&self, name: ObjectName, _deadline: Instant) -> Result<Record, Error> {
@@ -162,7 +162,7 @@ impl Operations for Memory {
         None
     }
 
-    fn status(&self) -> v1::StatusResponse {
+    async fn status(&self) -> v1::StatusResponse {
         v1::StatusResponse { cluster: "memory".to_owned(), ..v1::StatusResponse::default() }
     }
 

@@ -137,6 +137,11 @@ impl SimDisk {
         self.0.lock().power_off_in = Some(operations);
     }
 
+    /// Whether the power has failed by [`Self::power_off_in`].
+    pub fn power_failed(&self) -> bool {
+        self.0.lock().power_off_in == Some(0)
+    }
+
     /// Takes [`Self::power_off_in`] back.
     pub fn power_on(&self) {
         self.0.lock().power_off_in = None;
@@ -156,7 +161,7 @@ impl SimDisk {
         self.0.lock().faults.on.clone()
     }
 
-    /// Switches off every fault of [`DiskFault`], the latency and the limit of room.
+    /// Takes back what would still fail: every fault of [`DiskFault`], the latency, the limit of room, a power loss to come.
     pub fn heal(&self) {
         let mut state = self.0.lock();
         state.faults.on.clear();

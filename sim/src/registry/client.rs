@@ -1,48 +1,78 @@
 //! The node's side of the fake registry.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _, stream};
-use node::env::BoxIo;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, stream};
+use node::env::{BoxIo, Net};
 use node::registry::RegistryStore;
 use node::registry::store::{Entry, LeaseId, Listing, Revision, StoreError, Swap, Watch};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::server::codec;
 use super::wire::{Request, Response, millis};
-use crate::net::SimNet;
 
-/// The fake registry as a node's backend. Each call is tried once, over a connection of its own.
-#[derive(Clone, Debug)]
+/// A connection on which nothing was asked for that long is not used again: the host may have closed it.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(20);
+
+type Frames = Framed<BoxIo, LengthDelimitedCodec>;
+
+/// The fake registry as a node's backend. Each call is tried once. Connections are used again, one call at a time; a
+/// call that is given up takes its connection with it.
+#[derive(Clone)]
 pub struct SimRegistry {
-    net: SimNet,
+    net: Arc<dyn Net>,
     /// `host:port`.
     address: String,
+    /// Connections that wait for the next call, and since when.
+    idle: Arc<Mutex<Vec<(Frames, Instant)>>>,
+}
+
+impl fmt::Debug for SimRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimRegistry").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl SimRegistry {
     /// Reached over `net` at `address` (`host:port`).
-    pub fn new(net: SimNet, address: String) -> Self {
-        Self { net, address }
+    pub fn new(net: Arc<dyn Net>, address: String) -> Self {
+        Self { net, address, idle: Arc::default() }
     }
 
-    async fn open(&self, request: &Request) -> io::Result<Framed<BoxIo, LengthDelimitedCodec>> {
-        let io = node::env::Net::connect(&self.net, self.address.clone()).await?;
-        let mut frames = Framed::new(io, codec());
+    /// A connection that was used before and seems to live, or a new one.
+    async fn connection(&self) -> io::Result<Frames> {
+        loop {
+            let Some((mut frames, since)) = self.idle.lock().pop() else { break };
+            // Nothing was asked on it: whatever there is to read is its end.
+            if since.elapsed() < IDLE_MAX && frames.next().now_or_never().is_none() {
+                return Ok(frames);
+            }
+        }
+        Ok(Framed::new(self.net.connect(self.address.clone()).await?, codec()))
+    }
+
+    async fn open(&self, request: &Request) -> io::Result<Frames> {
+        let mut frames = self.connection().await?;
         frames.send(Bytes::from(serde_json::to_vec(request).map_err(io::Error::other)?)).await?;
         Ok(frames)
     }
 
     async fn call(&self, request: Request) -> Result<Response, StoreError> {
         let mut frames = self.open(&request).await.map_err(unreachable)?;
-        receive(&mut frames).await
+        let response = receive(&mut frames).await?;
+        self.idle.lock().push((frames, Instant::now()));
+        Ok(response)
     }
 }
 
-async fn receive(frames: &mut Framed<BoxIo, LengthDelimitedCodec>) -> Result<Response, StoreError> {
+async fn receive(frames: &mut Frames) -> Result<Response, StoreError> {
     let frame = frames.next().await.ok_or(StoreError::Unreachable("the connection ended".to_owned()))?;
     serde_json::from_slice(&frame.map_err(unreachable)?)
         .map_err(|error| StoreError::Unreachable(error.to_string()))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Longest frame: a listing with a few largest values.
 pub(super) const FRAME_BYTES_MAX: usize = 16 << 20;
 
-/// One call. Each has a connection of its own; a watch's stays open.
+/// One call. A connection carries one after the other; after a watch it carries nothing else.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     List { prefix: String },
@@ -24,7 +24,10 @@ pub(super) enum Request {
 /// What a call answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Response {
-    Listing { revision: u64, entries: Vec<WireEntry> },
+    Listing {
+        revision: u64,
+        entries: Vec<WireEntry>,
+    },
     Entry(Option<WireEntry>),
     Revision(u64),
     Conflict(Option<WireEntry>),
@@ -34,6 +37,8 @@ pub(super) enum Response {
     LeaseGone,
     Compacted,
     Refused(String),
+    /// Nothing is said of what was done.
+    Unavailable(String),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,7 +92,8 @@ impl From<StoreError> for Response {
         match error {
             StoreError::LeaseGone => Self::LeaseGone,
             StoreError::Compacted => Self::Compacted,
-            StoreError::Refused(why) | StoreError::Unreachable(why) => Self::Refused(why),
+            StoreError::Refused(why) => Self::Refused(why),
+            StoreError::Unreachable(why) => Self::Unavailable(why),
         }
     }
 }
@@ -99,6 +105,7 @@ impl Response {
             Self::LeaseGone => Err(StoreError::LeaseGone),
             Self::Compacted => Err(StoreError::Compacted),
             Self::Refused(why) => Err(StoreError::Refused(why)),
+            Self::Unavailable(why) => Err(StoreError::Unreachable(why)),
             other => {
                 pick(other).ok_or_else(|| StoreError::Unreachable("an answer to another call".to_owned()))
             }

@@ -13,6 +13,7 @@ mod browser_and_cli;
 mod chromium;
 mod create_and_swap_races;
 mod etcd_outage;
+mod failure_report;
 mod footprint;
 mod kill_and_freeze;
 mod load;

@@ -12,6 +12,7 @@ use std::{io, panic};
 pub use disk::RealDisk;
 pub use net::RealNet;
 
+use super::witness::Unwatched;
 use super::{Ambient, Blocking, Env};
 
 /// The environment of a production node, whose data folder is `folder` (made when it is not there).
@@ -21,6 +22,7 @@ pub fn env(folder: PathBuf) -> io::Result<Env> {
         disk: Arc::new(RealDisk::new(folder)?),
         ambient: Arc::new(RealAmbient),
         blocking: Blocking::Threads,
+        witness: Arc::new(Unwatched),
     })
 }
 

@@ -26,6 +26,10 @@ fn status_error(status: &Status) -> StoreError {
     match status.code() {
         Code::NotFound if status.message().contains("lease not found") => StoreError::LeaseGone,
         Code::OutOfRange if status.message().contains("compacted") => StoreError::Compacted,
+        // It is behind for the moment. Under the same code it says that its disk is full, which does not pass by itself.
+        Code::ResourceExhausted if status.message().contains("too many requests") => {
+            StoreError::Unreachable(text)
+        }
         // Answered before anything was done.
         Code::InvalidArgument
         | Code::NotFound
@@ -68,5 +72,18 @@ pub(super) fn entry(pair: &KeyValue) -> Entry {
         value: String::from_utf8_lossy(pair.value()).into_owned(),
         revision: revision(pair.mod_revision()),
         lease: u64::try_from(pair.lease()).ok().filter(|lease| *lease != 0).map(LeaseId),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_no_refusal() {
+        let busy = Status::resource_exhausted("etcdserver: too many requests");
+        assert!(matches!(status_error(&busy), StoreError::Unreachable(_)));
+        let full = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        assert!(matches!(status_error(&full), StoreError::Refused(_)));
     }
 }

@@ -11,9 +11,9 @@ use super::answer::{entry, revision, store_error};
 use crate::registry::store::{Change, StoreError, WATCH_HEARTBEAT};
 
 /// How often progress is asked for.
-const ASK_EVERY: Duration = Duration::from_millis(700);
+const ASK_EVERY: Duration = Duration::from_millis(3500);
 /// After that long without an answer the member is as good as dead.
-const SILENCE: Duration = Duration::from_millis(2500);
+const SILENCE: Duration = Duration::from_millis(8500);
 
 const _: () = assert!(ASK_EVERY.as_millis() < WATCH_HEARTBEAT.as_millis());
 

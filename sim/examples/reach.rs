@@ -1,0 +1,29 @@
+//! Prints how many seeds reached each point of the product, from the lines that runs have left:
+//!
+//! ```text
+//! HOLDFAST_SIM_REACH=/tmp/reach.txt HOLDFAST_SIM_SEEDS=0..200 cargo test -p sim --test swarm
+//! cargo run -p sim --example reach -- /tmp/reach.txt
+//! ```
+
+use std::process::ExitCode;
+
+use sim::reach::Reach;
+
+fn main() -> ExitCode {
+    let Some(path) = std::env::args().nth(1) else {
+        eprintln!("name the file that HOLDFAST_SIM_REACH named");
+        return ExitCode::from(2);
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(lines) => {
+            let mut reach = Reach::new();
+            reach.note_lines(&lines);
+            println!("{reach}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{path} cannot be read: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

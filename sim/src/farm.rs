@@ -1,0 +1,290 @@
+//! Runs plans in processes of their own: nothing is shared between runs, a panic on any task is a verdict, and so is a
+//! hang.
+//!
+//! A worker is this program again, with fixed addresses. For each plan it forks: a fresh process costs less than a
+//! millisecond that way. The child runs the plan on a fresh thread, whose hash maps have their keys from the seed.
+
+#![allow(unsafe_code, reason = "fork, alarm, personality and exit are system calls without a safe form")]
+
+use std::io::{self, BufRead, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hooks;
+use crate::plan::Plan;
+use crate::run::{Failure, Outcome, run};
+use crate::trace::{Detail, Trace};
+use crate::world::Mode;
+
+/// The first argument of a worker.
+pub const WORKER: &str = "worker";
+/// Real seconds after which a run hangs.
+const RUN_SECONDS_MAX: u32 = 90;
+/// Debug builds are generous with it.
+const STACK_BYTES: usize = 64 << 20;
+/// Lines of the trace that a failure keeps.
+const LINES_KEPT: usize = 160;
+
+/// What a worker is asked to run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Job {
+    /// The plan of a seed.
+    Seed(u64, Mode),
+    /// A plan.
+    Plan(Box<Plan>),
+}
+
+impl Job {
+    /// Its plan's seed.
+    pub fn seed(&self) -> u64 {
+        match self {
+            Self::Seed(seed, _) => *seed,
+            Self::Plan(plan) => plan.seed,
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> Plan {
+        match self {
+            Self::Seed(seed, mode) => Plan::random(*seed, *mode),
+            Self::Plan(plan) => (**plan).clone(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    job: Job,
+    lines: bool,
+}
+
+/// Workers.
+#[derive(Clone, Debug)]
+pub struct Farm {
+    /// The `sim` program.
+    pub program: PathBuf,
+    /// How many at a time.
+    pub workers: usize,
+    /// Set in the workers' environment.
+    pub env: Vec<(String, String)>,
+}
+
+impl Farm {
+    /// As many workers as processors.
+    pub fn new(program: &Path) -> Self {
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        Self { program: program.to_owned(), workers, env: Vec::new() }
+    }
+
+    /// Runs jobs until there are none left, or `on_outcome` says no. Keeps no lines.
+    pub fn run_all(
+        &self,
+        jobs: impl Iterator<Item = Job> + Send,
+        on_outcome: impl FnMut(&Job, Outcome) -> bool + Send,
+    ) -> io::Result<()> {
+        let shared = Mutex::new((jobs, on_outcome, true));
+        let work = || -> io::Result<()> {
+            let mut worker = Worker::start(self)?;
+            loop {
+                let job = {
+                    let mut shared = shared.lock().expect("no worker panics");
+                    if !shared.2 {
+                        return Ok(());
+                    }
+                    let Some(job) = shared.0.next() else { return Ok(()) };
+                    job
+                };
+                let outcome = worker.run(job.clone(), false)?;
+                let mut shared = shared.lock().expect("no worker panics");
+                shared.2 &= (shared.1)(&job, outcome);
+            }
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.workers).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().expect("a worker's thread does not panic"))
+        })
+    }
+
+    /// Runs one job, in a worker of its own. `lines`: a failure tells the end of its trace.
+    pub fn run_one(&self, job: Job, lines: bool) -> io::Result<Outcome> {
+        Worker::start(self)?.run(job, lines)
+    }
+}
+
+struct Worker {
+    child: Child,
+    orders: ChildStdin,
+    outcomes: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start(farm: &Farm) -> io::Result<Self> {
+        let mut command = Command::new(&farm.program);
+        command
+            .arg(WORKER)
+            .envs(farm.env.iter().cloned())
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        // SAFETY: one system call, which is allowed between fork and exec.
+        unsafe { command.pre_exec(same_addresses) };
+        let mut child = command.spawn()?;
+        let missing = || io::Error::other("a worker has no pipe");
+        let orders = child.stdin.take().ok_or_else(missing)?;
+        let outcomes = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        Ok(Self { child, orders, outcomes })
+    }
+
+    fn run(&mut self, job: Job, lines: bool) -> io::Result<Outcome> {
+        let mut order = serde_json::to_vec(&Order { job, lines })?;
+        order.push(b'\n');
+        self.orders.write_all(&order)?;
+        let mut line = String::new();
+        if self.outcomes.read_line(&mut line)? == 0 {
+            return Err(io::Error::other("a worker has ended"));
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It has nothing that it must not lose.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Addresses that are the same in every run, so that what is hashed or ordered by address is too. Where the system
+/// forbids it, that is one leak that stays open; the comparison of traces still finds what comes of it.
+pub(crate) fn same_addresses() -> io::Result<()> {
+    // SAFETY: changes only this process's address space of after the next exec.
+    unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+    Ok(())
+}
+
+/// The worker's side: an order a line comes in, an outcome a line goes out.
+pub fn work() -> io::Result<()> {
+    let mut orders = io::stdin().lock();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if orders.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let Order { job, lines } = serde_json::from_str(&line)?;
+        let plan = job.plan();
+        // SAFETY: this process has one thread, so the child has all of its state.
+        match unsafe { libc::fork() } {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => {
+                // SAFETY: has no preconditions. A child that takes longer is ended by its signal.
+                unsafe { libc::alarm(RUN_SECONDS_MAX) };
+                carry_out(plan, lines);
+            }
+            child => reap(child)?,
+        }
+    }
+}
+
+/// Waits for a child. One that did not tell its outcome itself was ended.
+fn reap(child: libc::pid_t) -> io::Result<()> {
+    let mut status = 0;
+    // SAFETY: the child is this process's own, and the status is written to a local.
+    if unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        let failure = if signal == libc::SIGALRM {
+            Failure::new("hang", format!("it did not end within {RUN_SECONDS_MAX} real seconds"))
+        } else {
+            Failure::new("crash", format!("the run was ended by signal {signal}"))
+        };
+        tell(&Outcome::failed(failure));
+    }
+    Ok(())
+}
+
+impl Outcome {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            failure: Some(failure),
+            hash: String::new(),
+            events: 0,
+            sim_ms: u64::try_from(hooks::now().as_millis()).unwrap_or(u64::MAX),
+            cpu_us: cpu_us(),
+            ops: 0,
+            settled: 0,
+            fired: crate::fired::fired().into_iter().map(|(kind, times)| (kind.to_owned(), times)).collect(),
+            recovery_ms: 0,
+            record: None,
+            reached: Vec::new(),
+        }
+    }
+}
+
+fn tell(outcome: &Outcome) {
+    let mut line = serde_json::to_vec(outcome).expect("an outcome is plain data");
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    // Nobody hears it: the parent is gone, and this process with it.
+    let _ = out.write_all(&line).and_then(|()| out.flush());
+}
+
+/// In the child. Does not return.
+fn carry_out(plan: Plan, lines: bool) -> ! {
+    let detail = if lines { Detail::Lines } else { Detail::Hash };
+    let simulation = move || {
+        let trace = Trace::new(detail);
+        fail_on_any_panic(&trace);
+        let logs = lines.then(|| trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug"));
+        let (mut outcome, world) = run(&plan, &trace);
+        if let Some(failure) = &mut outcome.failure {
+            failure.lines = trace.last_lines(LINES_KEPT);
+        }
+        outcome.cpu_us = cpu_us();
+        tell(&outcome);
+        drop(logs);
+        // The world is not taken apart: the process ends.
+        std::mem::forget(world);
+        exit(0);
+    };
+    let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(simulation);
+    let _ = thread.expect("one thread can be started").join();
+    exit(1)
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: ends this process without running what the parent's copy will run itself.
+    unsafe { libc::_exit(code) }
+}
+
+/// Tasks run on a runtime, which swallows panics: each is the verdict.
+fn fail_on_any_panic(trace: &Trace) {
+    let trace = trace.clone();
+    panic::set_hook(Box::new(move |info| {
+        let mut failure = Failure::new("panic", info.to_string().replace('\n', " "));
+        failure.lines = trace.last_lines(LINES_KEPT);
+        tell(&Outcome::failed(failure));
+        exit(2);
+    }));
+}
+
+/// Processor time of this process.
+fn cpu_us() -> u64 {
+    // SAFETY: all zeros are a valid value, which the call overwrites.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the usage is written to a local.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let us = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap_or(0);
+    us(usage.ru_utime) + us(usage.ru_stime)
+}

@@ -1,0 +1,398 @@
+//! White-box oracles: what nodes do that binds them, checked across all nodes at the moment when they do it.
+//!
+//! What clients see cannot show that a promise was forgotten at a restart, or that a record was never synced: the run has
+//! to go on in just the wrong way for it to matter. The nodes therefore tell a witness ([`node::env::witness`]) what they
+//! promise, accept, count and answer, and the oracles hold every fact against the facts of all nodes before it:
+//!
+//! | oracle | what must hold |
+//! |---|---|
+//! | [`KEPT`] | what a replica has acknowledged it still has after every restart, and says so when asked |
+//! | [`ONE_RECORD`] | one ballot of one key is one record, wherever it is proposed, held or chosen |
+//! | [`MAJORITIES`] | who counts a majority has one, of replicas that really promised or hold it; each meets the ones before |
+//! | [`PROMISES`] | nobody accepts below its promise, and no term is led in twice |
+//! | [`NO_INVENTION`] | nobody holds what its ballot's leader did not propose, nobody proposes in a term that it does not lead |
+//! | [`ONLY_CHOSEN`] | what is answered was chosen |
+//! | [`LINEAGE`] | each record that is chosen is built on the one chosen before it |
+//! | [`BYTES`] | every body that is stored or answered has the hash and the size that its head names |
+//!
+//! They know nothing of the product's own rules for majorities, promises and histories: a mistake there is not repeated
+//! here. They keep every proposal of a run, which is right for runs of minutes.
+
+mod key;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use holdfast_core::ids::{NodeId, ObjectName, Partition};
+use holdfast_core::record::Object;
+use holdfast_core::term::{Ballot, Term};
+use node::env::witness::{Fact, Recovered, Witness};
+use parking_lot::Mutex;
+
+use key::Key;
+use terms::{Configs, Terms};
+
+/// What a replica has acknowledged, it still has.
+pub const KEPT: &str = "kept";
+/// One ballot, one record.
+pub const ONE_RECORD: &str = "one-record";
+/// Majorities are what they are said to be, and meet.
+pub const MAJORITIES: &str = "majorities";
+/// Promises bind.
+pub const PROMISES: &str = "promises";
+/// Nothing comes from nowhere.
+pub const NO_INVENTION: &str = "no-invention";
+/// Only what is chosen is shown.
+pub const ONLY_CHOSEN: &str = "only-chosen";
+/// Records are built on one another.
+pub const LINEAGE: &str = "lineage";
+/// Bodies have their hashes.
+pub const BYTES: &str = "bytes";
+
+/// Something that must not be, in the words of one who has to find out why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which oracle found it.
+    pub oracle: &'static str,
+    /// One English sentence.
+    pub sentence: String,
+    /// The host whose fact it was.
+    pub node: String,
+    /// The key that it is about, as `bucket/key`; `None`: a whole partition.
+    pub key: Option<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oracle {}: {}", self.oracle, self.sentence)
+    }
+}
+
+/// What a check finds, before it is known whose fact it was.
+struct Wrong {
+    oracle: &'static str,
+    sentence: String,
+}
+
+fn wrong(oracle: &'static str, sentence: impl Into<String>) -> Wrong {
+    Wrong { oracle, sentence: sentence.into() }
+}
+
+/// The oracles of one world. Clones are the same oracles.
+#[derive(Clone, Default)]
+pub struct Oracles(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    facts: u64,
+    hosts: BTreeMap<String, Host>,
+    replicas: BTreeMap<NodeId, Replica>,
+    configs: Configs,
+    terms: BTreeMap<Partition, Terms>,
+    keys: BTreeMap<ObjectName, Key>,
+    violation: Option<Violation>,
+}
+
+/// A machine. Its disk may be emptied: then another node lives there.
+#[derive(Default)]
+struct Host {
+    node: Option<NodeId>,
+    /// How often a store was opened here.
+    lives: u64,
+    excused: bool,
+}
+
+/// What one node has acknowledged.
+#[derive(Default)]
+struct Replica {
+    promised: BTreeMap<Partition, Term>,
+    holds: BTreeMap<ObjectName, Ballot>,
+    /// Whether all that it holds is known: not when its store could not be read through.
+    known: bool,
+}
+
+impl Oracles {
+    /// Oracles that have seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whom the node on `host` is to tell: for its environment, one for each of its processes or one for all.
+    pub fn for_node(&self, host: &str) -> Arc<dyn Witness> {
+        Arc::new(OfNode { host: host.to_owned(), oracles: self.clone() })
+    }
+
+    /// The disk of `host` has lied or lost what it had synced: what its node knows no more when it is opened next is not
+    /// the node's fault. What it then says and does is checked as ever.
+    pub fn excuse_disk(&self, host: &str) {
+        self.0.lock().hosts.entry(host.to_owned()).or_default().excused = true;
+    }
+
+    /// The first thing that must not be. Later ones are not looked for: they follow from it, as a rule.
+    pub fn violation(&self) -> Option<Violation> {
+        self.0.lock().violation.clone()
+    }
+
+    /// How many facts were checked.
+    pub fn facts(&self) -> u64 {
+        self.0.lock().facts
+    }
+}
+
+/// The ear on one host.
+struct OfNode {
+    host: String,
+    oracles: Oracles,
+}
+
+impl Witness for OfNode {
+    fn is_watching(&self) -> bool {
+        true
+    }
+
+    fn sees(&self, fact: Fact<'_>) {
+        let state = &mut *self.oracles.0.lock();
+        if state.violation.is_some() {
+            return;
+        }
+        state.facts += 1;
+        if let Err(Wrong { oracle, sentence }) = state.check(&self.host, fact) {
+            let key = key_of(&fact).map(ToString::to_string);
+            let node = self.host.clone();
+            let about = key.as_deref().map(|key| format!("{key}: ")).unwrap_or_default();
+            let sentence = format!("{about}{}", state.with_names(&format!("{node} {sentence}")));
+            state.violation = Some(Violation { oracle, sentence, node, key });
+        }
+    }
+}
+
+fn key_of<'a>(fact: &Fact<'a>) -> Option<&'a ObjectName> {
+    match fact {
+        Fact::Accepted { name, .. }
+        | Fact::Told { name, .. }
+        | Fact::Proposed { name, .. }
+        | Fact::Chosen { name, .. }
+        | Fact::Served { name, .. }
+        | Fact::Acknowledged { name, .. } => Some(name),
+        Fact::Opened { .. } | Fact::Promised { .. } | Fact::Configured(_) | Fact::Led { .. } => None,
+    }
+}
+
+impl State {
+    fn check(&mut self, host: &str, fact: Fact<'_>) -> Result<(), Wrong> {
+        match fact {
+            Fact::Opened { node, promised, holds } => return self.on_opened(host, node, promised, holds),
+            Fact::Configured(layout) => return self.configs.on_layout(layout),
+            _ => {}
+        }
+        let Some(Host { node: Some(me), lives, .. }) = self.hosts.get(host) else {
+            return Err(wrong(NO_INVENTION, "acts before its store was opened"));
+        };
+        let (me, life) = (*me, *lives);
+        match fact {
+            Fact::Opened { .. } | Fact::Configured(_) => Ok(()),
+            Fact::Promised { partition, term } => {
+                self.replicas.entry(me).or_default().promise(partition, term);
+                Ok(())
+            }
+            Fact::Accepted { name, ballot, record, installed } => {
+                record.object().map_or(Ok(()), check_bytes)?;
+                let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
+                let replica = self.replicas.entry(me).or_default();
+                replica.on_accepted(name, key.partition(), ballot, installed)?;
+                key.on_held(me, ballot, record)
+            }
+            Fact::Told { name, ballot } => self.replicas.entry(me).or_default().on_told(name, ballot),
+            Fact::Led { partition, term, promised_by } => {
+                for node in promised_by {
+                    let promised = self.replicas.get(node).map_or(Term::ZERO, |r| r.promised(partition));
+                    if promised < term {
+                        return Err(wrong(
+                            MAJORITIES,
+                            format!(
+                                "leads partition {partition} in term {term:?} and counts {node}, which has not promised it"
+                            ),
+                        ));
+                    }
+                }
+                self.configs.check_majority(partition, term.config, promised_by).map_err(|why| {
+                    wrong(MAJORITIES, format!("leads partition {partition} in term {term:?} by promises of {promised_by:?}: {why}"))
+                })?;
+                self.terms.entry(partition).or_default().on_led(me, life, term, promised_by)
+            }
+            Fact::Proposed { name, ballot, record } => {
+                let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
+                self.terms.entry(key.partition()).or_default().check_leads(me, life, ballot.term)?;
+                key.on_proposed(ballot, record)
+            }
+            Fact::Chosen { name, ballot, record, config, by } => {
+                let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
+                let partition = key.partition();
+                key.check_holders(ballot, by, |nodes| self.configs.check_majority(partition, config, nodes))?;
+                if !by.is_empty() {
+                    self.terms.entry(partition).or_default().on_chosen(ballot.term, by)?;
+                }
+                key.on_chosen(ballot, record)
+            }
+            Fact::Served { name, version, object } => {
+                check_bytes(object)?;
+                let none =
+                    || wrong(ONLY_CHOSEN, format!("shows {version:?} of a key that was never written"));
+                let key = self.keys.get(name).ok_or_else(none)?;
+                let partition = key.partition();
+                key.check_shown(version, object, |config, nodes| {
+                    self.configs.check_majority(partition, config, nodes).is_ok()
+                })
+            }
+            Fact::Acknowledged { name, version } => {
+                let chosen = self.keys.get(name).is_some_and(|key| key.has_in_lineage(version));
+                let sentence = || format!("acknowledges {version:?}, which no chosen record has or follows");
+                if chosen { Ok(()) } else { Err(wrong(ONLY_CHOSEN, sentence())) }
+            }
+        }
+    }
+
+    fn on_opened(
+        &mut self,
+        name: &str,
+        node: NodeId,
+        promised: &[Term],
+        holds: Option<&[Recovered]>,
+    ) -> Result<(), Wrong> {
+        let host = self.hosts.entry(name.to_owned()).or_default();
+        host.node = Some(node);
+        host.lives += 1;
+        let excused = std::mem::take(&mut host.excused);
+        let replica = self.replicas.entry(node).or_default();
+        for (partition, term) in Partition::all().zip(promised) {
+            if *term < replica.promised(partition) && !excused {
+                let before = replica.promised(partition);
+                return Err(wrong(
+                    KEPT,
+                    format!(
+                        "had promised term {before:?} of partition {partition} and comes back with {term:?}"
+                    ),
+                ));
+            }
+            if *term != Term::ZERO || excused {
+                replica.promised.insert(partition, *term);
+            }
+        }
+        replica.known = holds.is_some();
+        let Some(holds) = holds else { return Ok(()) };
+        let found: BTreeMap<_, _> =
+            holds.iter().map(|recovered| (&recovered.name, &recovered.held)).collect();
+        for (name, before) in &replica.holds {
+            let now = match found.get(name) {
+                // Damaged, and known to be: no answer rests on it.
+                Some(None) => continue,
+                Some(Some((ballot, _))) => *ballot,
+                None => Ballot::ZERO,
+            };
+            if now < *before && !excused {
+                return Err(wrong(
+                    KEPT,
+                    format!("had stored {name} under {before:?} and comes back with {}", or_nothing(now)),
+                ));
+            }
+        }
+        replica.holds.retain(|name, _| matches!(found.get(name), Some(None)));
+        for Recovered { name, held } in holds {
+            let Some((ballot, record)) = held else { continue };
+            let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
+            replica.holds.insert(name.clone(), *ballot);
+            key.on_held(node, *ballot, record).map_err(|Wrong { oracle, sentence }| {
+                wrong(oracle, format!("comes back with {name} and {sentence}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Hosts where the sentence has node ids.
+    fn with_names(&self, sentence: &str) -> String {
+        self.hosts.iter().fold(sentence.to_owned(), |sentence, (name, host)| match host.node {
+            Some(node) => sentence
+                .replace(&format!("{node:?}"), name)
+                .replace(&node.to_string(), name)
+                .replace(&format!("@{:x}", node.0), &format!("@{name}")),
+            None => sentence,
+        })
+    }
+}
+
+impl Replica {
+    fn promised(&self, partition: Partition) -> Term {
+        self.promised.get(&partition).copied().unwrap_or(Term::ZERO)
+    }
+
+    fn promise(&mut self, partition: Partition, term: Term) {
+        let promised = self.promised.entry(partition).or_insert(term);
+        *promised = term.max(*promised);
+    }
+
+    fn held(&self, name: &ObjectName) -> Ballot {
+        self.holds.get(name).copied().unwrap_or(Ballot::ZERO)
+    }
+
+    fn on_accepted(
+        &mut self,
+        name: &ObjectName,
+        partition: Partition,
+        ballot: Ballot,
+        installed: bool,
+    ) -> Result<(), Wrong> {
+        let (promised, held) = (self.promised(partition), self.held(name));
+        if !installed && promised > ballot.term {
+            return Err(wrong(
+                PROMISES,
+                format!("accepts {ballot:?} although it has promised term {promised:?}"),
+            ));
+        }
+        if held >= ballot {
+            return Err(wrong(KEPT, format!("stores {ballot:?} over {held:?}")));
+        }
+        if !installed {
+            self.promise(partition, ballot.term);
+        }
+        self.holds.insert(name.clone(), ballot);
+        Ok(())
+    }
+
+    fn on_told(&self, name: &ObjectName, ballot: Ballot) -> Result<(), Wrong> {
+        let held = self.held(name);
+        match ballot.cmp(&held) {
+            std::cmp::Ordering::Less => Err(wrong(
+                KEPT,
+                format!("says that it holds {}, but it has stored {held:?}", or_nothing(ballot)),
+            )),
+            std::cmp::Ordering::Greater if self.known => Err(wrong(
+                NO_INVENTION,
+                format!("says that it holds {ballot:?}, but it has stored {}", or_nothing(held)),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn or_nothing(ballot: Ballot) -> String {
+    if ballot == Ballot::ZERO { "nothing".to_owned() } else { format!("{ballot:?}") }
+}
+
+/// A body, where there is one, is what its head says.
+fn check_bytes(object: &Object) -> Result<(), Wrong> {
+    let Some(body) = &object.body else { return Ok(()) };
+    if body.len() as u64 != object.size {
+        return Err(wrong(
+            BYTES,
+            format!("has a body of {} bytes whose head says {}", body.len(), object.size),
+        ));
+    }
+    if *blake3::hash(body).as_bytes() != object.hash {
+        return Err(wrong(BYTES, "has a body that does not have the hash that its head names"));
+    }
+    Ok(())
+}

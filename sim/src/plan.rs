@@ -1,0 +1,296 @@
+//! A plan: everything that a run is made of, written out. A seed is the short name of one; a failure that was shrunk is
+//! another. A plan file replays its run exactly.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::{Fault, Step};
+use crate::net::LinkOptions;
+use crate::random::Random;
+use crate::registry::RegistryFault;
+use crate::workload::{PlannedOp, random_ops};
+use crate::world::{Mode, REGISTRY, WorldOptions};
+
+/// The plan files that this program reads.
+const FORMAT: u32 = 1;
+/// The largest plan file that is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Most nodes, clients, faults and operations of a plan file.
+const NODES_MAX: usize = 16;
+const CLIENTS_MAX: usize = 32;
+const FAULTS_MAX: usize = 10_000;
+const OPS_MAX: usize = 1_000_000;
+/// The longest run, in simulated milliseconds: a day.
+const TIME_MS_MAX: u64 = 24 * 3_600_000;
+/// Random faults begin, and random operations are asked for, within this time.
+const TIME_MS: u64 = 6_000;
+
+/// A run, written out.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Of the file.
+    pub format: u32,
+    /// Of all that is not written out: latencies, ids, which unsynced sectors survive.
+    pub seed: u64,
+    /// How true the network is.
+    pub mode: Mode,
+    /// Nodes.
+    pub nodes: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Least time of a packet.
+    pub latency_ms: u64,
+    /// What it may take longer.
+    pub jitter_ms: u64,
+    /// Of a node's registration.
+    pub lease_ttl_ms: u64,
+    /// The nodes' own setting. Without, the run should fail.
+    pub fsync: bool,
+    /// The keys that operations name by number.
+    pub keys: usize,
+    /// When the faults are over.
+    pub time_ms: u64,
+    /// What goes wrong.
+    pub faults: Vec<PlannedFault>,
+    /// What clients ask for.
+    pub ops: Vec<PlannedOp>,
+}
+
+/// A fault and its time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlannedFault {
+    /// From the time at which the cluster is whole.
+    pub at_ms: u64,
+    /// How long.
+    pub lasts_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// Why a plan file cannot be used.
+#[derive(Debug)]
+pub struct PlanError(String);
+
+impl std::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn random(seed: u64, mode: Mode) -> Self {
+        let mut random = Random::new(seed, "plan");
+        let latency_ms = random.pick(&[1, 1, 1, 2, 5]);
+        let mut plan = Self {
+            format: FORMAT,
+            seed,
+            mode,
+            nodes: random.pick(&[3, 3, 3, 4, 5]),
+            clients: random.pick(&[1, 2, 3, 3]),
+            latency_ms,
+            jitter_ms: random.pick(&[0, 1, 2, 5, 30]),
+            lease_ttl_ms: random.pick(&[2_000, 10_000]),
+            fsync: true,
+            // Few, so that they are hot; sometimes more than a page of a listing.
+            keys: random.pick(&[1, 1, 2, 3, 5]),
+            time_ms: TIME_MS,
+            faults: Vec::new(),
+            ops: Vec::new(),
+        };
+        plan.faults = random_faults(&plan, random.fork("faults"));
+        plan.ops = random_ops(&plan, &random.fork("ops"));
+        plan
+    }
+
+    /// Reads a plan file.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let place = path.display();
+        let size = fs::metadata(path).map_err(|error| PlanError(format!("{place}: {error}")))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(PlanError(format!("{place} has {size} bytes: a plan has {FILE_BYTES_MAX} at most")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| PlanError(format!("{place}: {error}")))?;
+        Self::parse(&text).map_err(|PlanError(why)| PlanError(format!("{place}: {why}")))
+    }
+
+    /// A plan from its JSON text.
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let damaged =
+            |error: serde_json::Error| PlanError(format!("this is no plan, or a damaged one: {error}"));
+        let Format { format } = serde_json::from_str(text).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(PlanError(format!(
+                "it is a plan of format {format}, this program reads format {FORMAT}: replay it with the version that wrote it"
+            )));
+        }
+        let plan: Self = serde_json::from_str(text).map_err(damaged)?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Its JSON text.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a plan is plain data")
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        let limits = [
+            ("nodes", self.nodes, 1, NODES_MAX),
+            ("clients", self.clients, 1, CLIENTS_MAX),
+            ("keys", self.keys, 1, 10_000),
+            ("faults", self.faults.len(), 0, FAULTS_MAX),
+            ("ops", self.ops.len(), 0, OPS_MAX),
+        ];
+        for (what, is, least, most) in limits {
+            if !(least..=most).contains(&is) {
+                return Err(PlanError(format!("it has {is} {what}: {least} to {most} can be simulated")));
+            }
+        }
+        let times = self.faults.iter().flat_map(|fault| [fault.at_ms, fault.lasts_ms]);
+        let times = times.chain(self.ops.iter().map(|op| op.at_ms));
+        if let Some(time) = times.chain([self.time_ms]).find(|time| *time > TIME_MS_MAX) {
+            return Err(PlanError(format!("{time} ms is longer than the longest run, {TIME_MS_MAX} ms")));
+        }
+        if self.latency_ms == 0 {
+            return Err(PlanError("latency_ms is 0: a packet takes a millisecond at least".to_owned()));
+        }
+        let hosts = self.hosts();
+        let named = self.faults.iter().flat_map(|fault| fault.fault.hosts());
+        if let Some(stranger) = named.into_iter().find(|name| !hosts.contains(name)) {
+            return Err(PlanError(format!("a fault names {stranger}, which is no host of this plan")));
+        }
+        if let Some(op) = self.ops.iter().find(|op| op.client >= self.clients || op.key >= self.keys) {
+            return Err(PlanError(format!(
+                "an operation of client {} on key {}: there is none",
+                op.client, op.key
+            )));
+        }
+        Ok(())
+    }
+
+    /// The names of the nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        (0..self.nodes).map(|number| format!("n{number}")).collect()
+    }
+
+    /// The names of the clients.
+    pub fn client_names(&self) -> Vec<String> {
+        (0..self.clients).map(|number| format!("c{number}")).collect()
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        [self.node_names(), self.client_names(), vec![REGISTRY.to_owned()]].concat()
+    }
+
+    /// The world that it runs in.
+    pub fn world_options(&self) -> WorldOptions {
+        let ms = Duration::from_millis;
+        WorldOptions {
+            mode: self.mode,
+            nodes: self.nodes,
+            clients: self.clients,
+            link: LinkOptions { latency: ms(self.latency_ms), jitter: ms(self.jitter_ms) },
+            lease_ttl: ms(self.lease_ttl_ms),
+            fsync: self.fsync,
+            processes_max: self.processes_max(),
+        }
+    }
+
+    /// Processes that one machine may start: what the faults start, those of liveness, and some that fail to start.
+    fn processes_max(&self) -> usize {
+        let ms = Duration::from_millis;
+        let (nodes, clients) = (self.node_names(), self.client_names());
+        let starts = |fault: &PlannedFault| {
+            let steps = fault.fault.steps(ms(fault.at_ms), ms(fault.lasts_ms), &nodes, &clients);
+            steps.iter().filter(|(_, step)| matches!(step, Step::Restart(_) | Step::ReplaceClient(_))).count()
+        };
+        self.faults.iter().map(starts).sum::<usize>() + 60
+    }
+}
+
+/// Faults of a random half of all kinds: swarm testing, so that rare combinations of the rest come up.
+fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
+    let mut kinds: Vec<usize> = (0..KINDS).filter(|_| random.one_in(2)).collect();
+    if kinds.is_empty() {
+        kinds = (0..KINDS).collect();
+    }
+    let count = 4 + random.below(18);
+    let mut faults: Vec<_> = (0..count)
+        .map(|number| {
+            // A stream for each, so that they do not depend on each other.
+            let mut random = random.fork(&format!("fault {number}"));
+            let kind = random.pick(&kinds);
+            let at_ms = random.below(plan.time_ms);
+            let lasts_ms = u64::try_from(random.log_ms(2, 2_000).as_millis()).expect("two seconds");
+            PlannedFault { at_ms, lasts_ms, fault: random_fault(kind, plan, &mut random) }
+        })
+        .collect();
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}
+
+const KINDS: usize = 33 + RegistryFault::KINDS as usize;
+
+fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
+    let nodes = plan.node_names();
+    let at = random.index(nodes.len());
+    let node = nodes[at].clone();
+    let other = nodes[(at + 1 + random.index((nodes.len() - 1).max(1))) % nodes.len()].clone();
+    let client = random.pick(&plan.client_names());
+    // Two nodes, or a client and a node.
+    let (a, b) = if random.one_in(4) { (client.clone(), node.clone()) } else { (node.clone(), other) };
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).expect("short");
+    match kind {
+        0 => Fault::Cut { a, b },
+        1 => Fault::CutOneWay { from: a, to: b },
+        2 => Fault::Isolate { node },
+        3 => Fault::CutFromPeers { node },
+        4 => Fault::CutClient { client, node },
+        5 => Fault::CutRegistry { node },
+        6 => {
+            let size = 1 + random.index((nodes.len() - 1).max(1));
+            let left = (0..size).map(|step| nodes[(at + step) % nodes.len()].clone()).collect();
+            Fault::Split { left }
+        }
+        7 => Fault::Swizzle { node },
+        8 => Fault::Flap { a, b, every_ms: random.log_ms(10, 500).as_millis() as u64 },
+        9 => Fault::SlowLink { a, b, ms: random.log_ms(8, 300).as_millis() as u64 },
+        10 => Fault::Loss { of_thousand: random.pick(&[5, 20, 50, 200]) },
+        11 => Fault::NarrowLink { a, b, bytes_per_ms: random.pick(&[16, 64, 256]) },
+        12 => Fault::Kill { node },
+        13 => Fault::KillAll,
+        14 => Fault::CrashLoop { node, every_ms: random.log_ms(20, 600).as_millis() as u64 },
+        15 => Fault::Stop { node },
+        16 => Fault::RollingRestart,
+        17 => Fault::Freeze { node },
+        18 => Fault::Stutter { node, on_ms: random.pick(&[1, 5, 20]), off_ms: random.pick(&[5, 20, 80]) },
+        19 => Fault::ClientVanishes { client },
+        20 => Fault::PowerLoss { node },
+        21 => Fault::PowerLossAll,
+        22 => Fault::TornPower { node, changes: 1 + random.below(40) },
+        23 => Fault::DiskFull { node },
+        24 => Fault::SyncFails { node },
+        25 => Fault::ClockForward { node, ms: ms(random.log_ms(10, 100_000)) },
+        26 => Fault::ClockBack { node, ms: ms(random.log_ms(10, 100_000)) },
+        27 => Fault::ClockDrift { node, ms_per_s: random.pick(&[-100, -10, 10, 100]) },
+        28 => Fault::RegistryDown,
+        29 => Fault::RegistryDark,
+        30 => Fault::Burst { client },
+        31 => Fault::ListingStorm { client },
+        32 => Fault::LargeBodies { client },
+        33..KINDS => Fault::Registry { fault: RegistryFault::of_kind(kind as u64 - 33, random) },
+        _ => unreachable!("KINDS counts them"),
+    }
+}

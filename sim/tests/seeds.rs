@@ -1,0 +1,130 @@
+//! Random plans: whatever happens, what clients saw is linearizable, and after the faults every client succeeds again.
+//! The same seed gives the same trace in another process. A cluster that does not sync is found out.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::fs;
+use std::path::Path;
+
+use sim::Mode;
+use sim::farm::{Farm, Job};
+use sim::faults::Fault;
+use sim::plan::{Plan, PlannedFault};
+use sim::sum::Sum;
+
+/// Seeds of one `cargo test`, in each mode.
+const SEEDS_DIRECT: u64 = 480;
+const SEEDS_WIRE: u64 = 40;
+/// So many of each run in two processes, and their traces are compared.
+const COMPARED: u64 = 24;
+/// The canary must be found within so many seeds.
+const CANARY_SEEDS: u64 = 16;
+
+fn farm() -> Farm {
+    Farm::new(Path::new(env!("CARGO_BIN_EXE_sim")))
+}
+
+fn sweep(jobs: impl Iterator<Item = Job> + Send, twice: bool) -> Sum {
+    let mut sum = Sum::default();
+    let adding = |job: &Job, outcome| {
+        sum.add(job.seed(), outcome, twice);
+        true
+    };
+    farm().run_all(jobs, adding).unwrap();
+    println!("{sum}");
+    sum
+}
+
+fn good(sum: &Sum, mode: &str) {
+    let seed = sum.failures.keys().chain(&sum.different).next();
+    assert!(
+        sum.is_good(),
+        "{sum}\nto look at it: cargo run --release -p sim -- plan --seed {0} --mode {mode} > plan.json; cargo run --release -p sim -- replay plan.json",
+        seed.unwrap()
+    );
+}
+
+#[test]
+fn random_plans_in_direct_mode() {
+    good(&sweep((0..SEEDS_DIRECT).map(|seed| Job::Seed(seed, Mode::Direct)), false), "direct");
+}
+
+#[test]
+fn random_plans_in_wire_mode() {
+    good(&sweep((0..SEEDS_WIRE).map(|seed| Job::Seed(seed, Mode::Wire)), false), "wire");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_in_another_process() {
+    for (mode, name) in [(Mode::Direct, "direct"), (Mode::Wire, "wire")] {
+        let jobs = (0..COMPARED).flat_map(|seed| [Job::Seed(seed, mode), Job::Seed(seed, mode)]);
+        good(&sweep(jobs, true), name);
+    }
+}
+
+/// Each is the plan of a bug that was found and mended.
+#[test]
+fn what_failed_once_passes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let plan = Plan::read(&path).unwrap();
+        let outcome = farm().run_one(Job::Plan(Box::new(plan)), true).unwrap();
+        if let Some(failure) = outcome.failure {
+            panic!(
+                "{}: {}: {}\n{}",
+                path.display(),
+                failure.kind,
+                failure.sentence,
+                failure.lines.join("\n")
+            );
+        }
+    }
+}
+
+/// The canary: nodes that do not sync, and a power loss of all. Whoever finds nothing here finds nothing anywhere.
+#[test]
+fn nodes_that_do_not_sync_are_found_out() {
+    let plan = |seed| {
+        let mut plan = Plan::random(seed, Mode::Direct);
+        plan.fsync = false;
+        let at_ms = plan.time_ms / 2;
+        plan.faults.push(PlannedFault { at_ms, lasts_ms: 100, fault: Fault::PowerLossAll });
+        Job::Plan(Box::new(plan))
+    };
+    let mut killed_by = None;
+    let until_found = |job: &Job, outcome: sim::run::Outcome| {
+        if let Some(failure) = outcome.failure {
+            killed_by.get_or_insert((job.seed(), failure.kind));
+        }
+        killed_by.is_none()
+    };
+    farm().run_all((0..CANARY_SEEDS).map(plan), until_found).unwrap();
+    println!("the canary: {killed_by:?}");
+    assert!(
+        killed_by.is_some(),
+        "nodes that do not sync passed {CANARY_SEEDS} seeds: the simulator is blind"
+    );
+}
+
+#[test]
+fn bad_plans_are_refused_with_the_reason() {
+    let refused = |text: &str, why: &str| {
+        let error = Plan::parse(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    refused("no json", "no plan");
+    refused("{}", "no plan");
+    refused(r#"{"format": 2}"#, "format 2");
+    let mut plan = Plan::random(1, Mode::Direct);
+    assert_eq!(Plan::parse(&plan.text()).unwrap(), plan);
+    refused(&plan.text()[..200], "damaged");
+    refused(&plan.text().replace("\"nodes\"", "\"knots\""), "knots");
+    plan.nodes = 17;
+    refused(&plan.text(), "17 nodes");
+    plan.nodes = 3;
+    plan.faults = vec![PlannedFault { at_ms: 0, lasts_ms: 1, fault: Fault::Kill { node: "n9".to_owned() } }];
+    refused(&plan.text(), "n9");
+    plan.faults[0].lasts_ms = u64::MAX;
+    refused(&plan.text(), "longer");
+}
