@@ -110,7 +110,7 @@ fn the_power_goes_at_the_nth_change() {
     assert_eq!(errno(file.write_at(0, b"two")), Some(5));
     assert_eq!(errno(file.sync_data()), Some(5));
     assert_eq!(read(&disk, LOG), b"one");
-    assert_eq!(fired(&disk, "power-off-at-operation"), 1);
+    assert_eq!(fired(&disk, "torn-power"), 1);
     disk.power_on();
     file.sync_data().unwrap();
 }
@@ -205,7 +205,7 @@ fn a_failed_sync_marks_the_pages_clean() {
     assert_eq!(read(&disk, LOG), b"new");
     disk.power_loss();
     assert_eq!(read(&disk, LOG), b"old");
-    assert_eq!(fired(&disk, "sync-error"), 1);
+    assert_eq!(fired(&disk, "sync-fails"), 1);
 }
 
 #[test]

@@ -177,7 +177,9 @@ impl Sums {
         let there = self.file.len()?.saturating_sub(sum_offset(first));
         // Behind the end of the file stand the sums of blocks that were never written.
         let there = usize::try_from(there).unwrap_or(usize::MAX).min(stored.len());
-        self.file.read_at(sum_offset(first), &mut stored[..there])?;
+        if there > 0 {
+            self.file.read_at(sum_offset(first), &mut stored[..there])?;
+        }
         for ((number, block), stored) in
             (first..).zip(blocks.chunks(BLOCK_BYTES)).zip(stored.chunks_exact(SUM_BYTES))
         {

@@ -117,7 +117,8 @@ impl Disk for Attached {
         if owed.is_zero() {
             return None;
         }
-        state.faults.bit("disk-slow");
+        let stalled = std::mem::take(&mut state.stalled);
+        state.faults.bit(if stalled { "disk-stall" } else { "disk-slow" });
         Some(Box::pin(tokio::time::sleep(owed)))
     }
 }

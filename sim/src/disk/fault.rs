@@ -54,10 +54,31 @@ impl DiskFault {
             Self::NoRoom => "no-room",
             Self::LostWrite => "lost-write",
             Self::MisdirectedWrite => "misdirected-write",
-            Self::SyncError => "sync-error",
+            Self::SyncError => "sync-fails",
             Self::SyncLie => "sync-lie",
             Self::NameError => "name-error",
         }
+    }
+
+    /// What goes wrong, for a sentence.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::ReadError => "a read fails",
+            Self::Rot => "a bit rots as it is read",
+            Self::WriteError => "a write fails",
+            Self::NoRoom => "a write finds no room",
+            Self::LostWrite => "a write is lost and nobody is told",
+            Self::MisdirectedWrite => "a write lands in another place",
+            Self::SyncError => "a sync fails",
+            Self::SyncLie => "a sync does nothing and succeeds",
+            Self::NameError => "a change of names fails",
+        }
+    }
+
+    /// Whether it takes away what the disk has said that it keeps. What one copy has lost, the others must have: no two
+    /// nodes of a cluster are promised to survive it at the same time.
+    pub const fn destroys(self) -> bool {
+        matches!(self, Self::Rot | Self::LostWrite | Self::MisdirectedWrite | Self::SyncLie)
     }
 }
 
@@ -83,6 +104,18 @@ pub enum FileKind {
 impl FileKind {
     /// Each single kind.
     pub const EACH: [Self; 5] = [Self::Log, Self::Base, Self::Sums, Self::Identity, Self::Layout];
+
+    /// Its name in a sentence.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Any => "any file",
+            Self::Log => "the log",
+            Self::Base => "redb's file",
+            Self::Sums => "the checksums of redb's file",
+            Self::Identity => "the identity",
+            Self::Layout => "the stored layout",
+        }
+    }
 
     /// Whether a file, or a folder's names, are of this kind.
     pub fn has(self, path: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Random;
 use super::paged::{Paged, is_zeros};
 
 /// What a disk writes in one piece.
@@ -75,6 +76,20 @@ pub(super) enum Part {
 impl Content {
     pub(super) fn new(path: &str) -> Self {
         Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    /// Where one of its bytes is, not a zero if one is found soon. It has some.
+    pub(super) fn somewhere(&self, random: &mut Random) -> usize {
+        const DRAWS: usize = 64;
+        let mut offset = 0;
+        for _ in 0..DRAWS {
+            offset = random.index(self.now.len());
+            let mut byte = [0];
+            if self.now.read(offset, &mut byte).is_some() && byte != [0] {
+                break;
+            }
+        }
+        offset
     }
 
     pub(super) fn change(&mut self, action: Action, fate: Fate) {

@@ -22,6 +22,8 @@ pub struct Latency {
 impl Latency {
     /// An ordinary disk: syncs of a few milliseconds, writes into the page cache of none.
     pub const ORDINARY: Self = Self { write_ms: (0, 0), sync_ms: (1, 4), stall_one_in: 0, stall_ms: (0, 0) };
+    /// A disk that is worn out, or shared with too many.
+    pub const SLOW: Self = Self { write_ms: (0, 5), sync_ms: (5, 50), stall_one_in: 0, stall_ms: (0, 0) };
     /// A slow disk, which sometimes does nothing for a second or more.
     pub const STALLING: Self =
         Self { write_ms: (0, 5), sync_ms: (5, 50), stall_one_in: 50, stall_ms: (500, 5_000) };

@@ -75,6 +75,8 @@ struct State {
     latency: Option<Latency>,
     /// What the device still needs for what it was told.
     owed: Duration,
+    /// Whether it owes that because of a stall.
+    stalled: bool,
     recording: Option<Vec<CrashPoint>>,
 }
 
@@ -106,6 +108,7 @@ impl SimDisk {
             faults: Faults::default(),
             latency: None,
             owed: Duration::ZERO,
+            stalled: false,
             recording: None,
         })))
     }
@@ -167,6 +170,7 @@ impl SimDisk {
         state.faults.on.clear();
         state.latency = None;
         state.owed = Duration::ZERO;
+        state.stalled = false;
         state.capacity = None;
         state.power_off_in = None;
     }
@@ -185,12 +189,12 @@ impl SimDisk {
     pub fn stall(&self, time: Duration) {
         let mut state = self.0.lock();
         state.owed += time;
-        state.faults.bit("disk-stall");
+        state.stalled = true;
         state.journal.line(format_args!("fault: the disk of {} stalls for {time:?}", state.host));
     }
 
     /// A bit of a stored file flips, and stays so until it is overwritten. `offset`: which byte; `None`: as the seed
-    /// says. Answers where; `None`: there is no such file, or it is not that long.
+    /// says, a byte that is not zero if there are some. Answers where; `None`: there is no such file, or it is not that long.
     pub fn rot(&self, files: FileKind, offset: Option<usize>) -> Option<(String, usize)> {
         let state = &mut *self.0.lock();
         let key = format!("rot of {files:?}");
@@ -200,7 +204,7 @@ impl SimDisk {
         let stored = stored.filter(|(_, at)| state.contents[**at].now.len() > offset.unwrap_or(0));
         let stored: Vec<_> = stored.map(|(path, at)| (path.clone(), *at)).collect();
         let (path, at) = stored.get(random.index(stored.len().max(1)))?.clone();
-        let offset = offset.unwrap_or_else(|| random.index(state.contents[at].now.len()));
+        let offset = offset.unwrap_or_else(|| state.contents[at].somewhere(&mut random));
         state.rot_bit(at, &path, offset, &mut random);
         Some((path, offset))
     }
@@ -208,6 +212,13 @@ impl SimDisk {
     /// How often each fault really bit, by its name.
     pub fn fired(&self) -> BTreeMap<&'static str, u64> {
         self.0.lock().faults.fired.clone()
+    }
+
+    /// Whether it has, at some time, taken away what it had said that it keeps.
+    pub fn has_destroyed(&self) -> bool {
+        let state = self.0.lock();
+        let destroyers = DiskFault::ALL.into_iter().filter(|fault| fault.destroys());
+        destroyers.into_iter().any(|fault| state.faults.fired.contains_key(fault.name()))
     }
 
     /// Bytes in all files.
@@ -274,6 +285,7 @@ impl State {
         self.locked_by = None;
         self.power_off_in = None;
         self.owed = Duration::ZERO;
+        self.stalled = false;
     }
 
     fn lose_power(&mut self) {
@@ -341,7 +353,7 @@ impl State {
         if let Some(left) = &mut self.power_off_in {
             *left -= 1;
             if *left == 0 {
-                self.faults.bit("power-off-at-operation");
+                self.faults.bit("torn-power");
             }
         }
         self.check(life)?;
@@ -356,7 +368,7 @@ impl State {
             let mut random = self.random.fork(&format!("latency {path} {number}"));
             let (time, stalls) = latency.draw(what.starts_with("syncs"), &mut random);
             self.owed += time;
-            self.faults.bit_times("disk-stall", u64::from(stalls));
+            self.stalled |= stalls;
         }
         Ok(number)
     }
