@@ -78,6 +78,8 @@ pub async fn serve(
 
     let mut options = StoreOptions::new(&settings.cluster);
     options.fsync = settings.fsync;
+    options.checkpoint_log_bytes = settings.checkpoint_log;
+    options.checkpoint_quiet = settings.checkpoint_quiet;
     let store = Store::open(&env, options).await?;
     let me = store.node_id();
     let timing = RegistryTiming { lease_ttl: settings.lease_ttl, ..RegistryTiming::default() };

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crash_disk::{CrashDisk, Random};
+use crash_disk::{Random, env, new_disk};
 use holdfast_core::ids::Partition;
 use holdfast_core::term::{Ballot, Term};
 use node::env::Blocking;
@@ -142,16 +142,16 @@ async fn live(store: &Store, random: &mut Random, answered: &Arc<Mutex<Answered>
 }
 
 fn trial(seed: u64) {
-    let mut random = Random(seed);
-    let disk = CrashDisk::default();
+    let mut random = Random::new(seed, "trial");
+    let disk = new_disk(seed);
     let answered = Arc::new(Mutex::new(Answered::default()));
     for life in 0..LIVES {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         // Often within the very start, also the first.
         let calls = if random.one_in(2) { random.below(60) } else { random.below(1500) };
-        disk.power_off_after(calls);
-        let env = disk.env(seed ^ (life << 32), Blocking::InPlace);
+        disk.power_off_in(calls + 1);
+        let env = env(&disk, seed ^ (life << 32), Blocking::InPlace);
         runtime.block_on(async {
             match Store::open(&env, options()).await {
                 Ok(store) => {
@@ -165,16 +165,16 @@ fn trial(seed: u64) {
             }
         });
         if random.one_in(3) {
-            disk.kill();
+            disk.process_kill();
         } else {
-            disk.lose_power(&mut random);
+            disk.power_loss();
         }
         drop(runtime);
     }
     // The last life: the power stays on.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let store = Store::open(&disk.env(seed, Blocking::InPlace), options()).await.unwrap();
+        let store = Store::open(&env(&disk, seed, Blocking::InPlace), options()).await.unwrap();
         answered.lock().check(&store);
         let page = store.scan(&name("x").bucket, "", ScanStart::First, 1000).unwrap();
         let listed: Vec<_> = page.entries.iter().map(|entry| entry.key.as_str().to_owned()).collect();
@@ -202,13 +202,13 @@ fn what_was_answered_survives_a_crash_at_any_moment() {
 /// A killed process loses nothing even without syncs.
 #[test]
 fn without_fsync_a_killed_process_loses_nothing() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let options = || StoreOptions { fsync: false, ..options() };
     for life in 0..4 {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let store = Store::open(&disk.env(life, Blocking::InPlace), options()).await.unwrap();
+            let store = Store::open(&env(&disk, life, Blocking::InPlace), options()).await.unwrap();
             if life > 0 {
                 (0..30).for_each(|key| {
                     store_fixture::assert_holds(&store, &format!("k{key}"), store_fixture::ballot(life, 1));
@@ -219,7 +219,7 @@ fn without_fsync_a_killed_process_loses_nothing() {
                     .await;
             }
         });
-        disk.kill();
+        disk.process_kill();
         drop(runtime);
     }
 }

@@ -7,9 +7,9 @@ mod store_fixture;
 
 use std::time::Duration;
 
-use crash_disk::{CrashDisk, Random};
+use crash_disk::{DiskFault, FileKind, SimDisk, Strike, env, new_disk};
 use node::env::Blocking;
-use node::store::{OpenError, ReplicaAnswer, ReplicaOp, Store, StoreError, StoreOptions};
+use node::store::{OpenError, ReplicaAnswer, ReplicaOp, ScanStart, Store, StoreError, StoreOptions};
 use store_fixture::{accept, assert_holds, ballot, name, object, options, stored, term};
 
 const WAL_1: &str = "wal/0000000000000001.log";
@@ -20,18 +20,18 @@ fn large() -> StoreOptions {
     StoreOptions { checkpoint_log_bytes: 16 << 20, ..options() }
 }
 
-async fn open(disk: &CrashDisk, options: StoreOptions) -> Result<Store, OpenError> {
-    Store::open(&disk.env(1, Blocking::InPlace), options).await
+async fn open(disk: &SimDisk, options: StoreOptions) -> Result<Store, OpenError> {
+    Store::open(&env(&disk, 1, Blocking::InPlace), options).await
 }
 
 /// Opens, writes `keys` keys and dies without a checkpoint: all of it is in the log's first segment.
-async fn written(keys: u64) -> CrashDisk {
-    let disk = CrashDisk::default();
+async fn written(keys: u64) -> SimDisk {
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     for key in 0..keys {
         stored(&store, accept(&format!("k{key}"), ballot(1, 1))).await;
     }
-    disk.lose_power(&mut Random(0));
+    disk.power_loss();
     disk
 }
 
@@ -48,20 +48,32 @@ async fn a_torn_tail_is_the_clean_end_of_the_last_segment() {
     let end = frames_end(&written(5).await.contents()[WAL_1]);
     for (cut, shorter) in [1, 10, 23, 30, 100].into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
         let disk = written(5).await;
-        // The file did not grow, or it had been filled before and what was written there is lost.
-        disk.edit(WAL_1, |bytes| {
-            bytes.truncate(if shorter { end - cut } else { bytes.len() });
-            let torn = bytes.len().min(end - cut)..bytes.len();
-            bytes[torn].fill(0);
+        // The file did not grow, or it had been filled before and the sectors that were written there are lost.
+        disk.edit(WAL_1, |bytes| match shorter {
+            true => bytes.truncate(end - cut),
+            false => bytes[(end - cut) / 512 * 512..].fill(0),
         });
         let store = open(&disk, large()).await.unwrap();
         (0..4).for_each(|key| assert_holds(&store, &format!("k{key}"), ballot(1, 1)));
         assert_eq!(store.read(&name("k4"), true).unwrap(), None, "cut {cut}");
         // What is written over the torn tail is found again.
         stored(&store, accept("k5", ballot(1, 2))).await;
-        disk.lose_power(&mut Random(0));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         assert_holds(&store, "k5", ballot(1, 2));
+    }
+}
+
+/// A power loss leaves sectors as they were or as they should be. Anything else was answered, and has changed since.
+#[tokio::test(start_paused = true)]
+async fn a_last_frame_that_has_changed_is_named() {
+    let disk = written(5).await;
+    let end = frames_end(&disk.contents()[WAL_1]);
+    for back in [30, 100, 400, 800, 1100] {
+        let disk = disk.crash_point("written").kill();
+        disk.edit(WAL_1, |bytes| bytes[end - back] ^= 4);
+        let error = open(&disk, large()).await.unwrap_err();
+        assert!(error.to_string().contains("the last frame is not what was written"), "{back}: {error}");
     }
 }
 
@@ -85,25 +97,25 @@ async fn a_bad_frame_before_a_good_one_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_end_of_an_earlier_segment_is_named() {
     // Crashes after the checkpoint began its new segment, before redb has it.
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("k", ballot(1, 1))).await;
-    let begun = disk.calls();
+    let begun = disk.operations();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(disk.contents().contains_key(WAL_2));
-    assert!(disk.calls() > begun);
+    assert!(disk.operations() > begun);
 
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("k", ballot(1, 1))).await;
     // The new segment takes create, cut, write, sync and folder sync; the next call would be redb's.
-    disk.power_off_after(5);
+    disk.power_off_in(6);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    disk.kill();
+    disk.process_kill();
     assert!(disk.contents().contains_key(WAL_1) && disk.contents().contains_key(WAL_2));
     disk.edit(WAL_1, |bytes| {
-        let last = frames_end(bytes) - 1;
-        bytes[last] ^= 1;
+        let within = frames_end(bytes) - 100;
+        bytes[within] ^= 1;
     });
     let error = open(&disk, large()).await.unwrap_err();
     assert!(error.to_string().contains("frames are missing at the end of the segment"), "{error}");
@@ -129,7 +141,7 @@ async fn a_missing_segment_or_file_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_refuses_new_bytes_and_still_reads() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("before", ballot(1, 1))).await;
     disk.set_capacity(Some(disk.used() + 700));
@@ -157,7 +169,7 @@ async fn a_full_disk_refuses_new_bytes_and_still_reads() {
 
     disk.set_capacity(None);
     stored(&store, large_body).await;
-    disk.lose_power(&mut Random(3));
+    disk.power_loss();
     let store = open(&disk, large()).await.unwrap();
     assert!(store.read(&name("large"), true).unwrap().is_some());
     assert!(store.read(&name("small"), true).unwrap().is_some());
@@ -165,7 +177,7 @@ async fn a_full_disk_refuses_new_bytes_and_still_reads() {
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_without_room_waits_for_it() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("old", ballot(1, 1))).await;
     checkpointed(&store).await;
@@ -187,7 +199,7 @@ async fn a_checkpoint_without_room_waits_for_it() {
     disk.set_capacity(None);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(store.stats().pending_log_bytes, 0);
-    disk.lose_power(&mut Random(3));
+    disk.power_loss();
     let store = open(&disk, large()).await.unwrap();
     assert!(store.read(&name("k299"), true).unwrap().is_some());
     assert_holds(&store, "new", ballot(1, 1));
@@ -195,23 +207,23 @@ async fn a_checkpoint_without_room_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_sync_ends_all_service() {
-    for file in ["wal/", "heads.redb"] {
-        let disk = CrashDisk::default();
+    for files in [FileKind::Log, FileKind::Base] {
+        let disk = new_disk(1);
         let store = open(&disk, large()).await.unwrap();
         stored(&store, accept("k", ballot(1, 1))).await;
-        disk.fail_sync_of(file);
+        disk.set_fault(DiskFault::SyncError, Some(Strike::nth(0, files)));
         let (first, second) =
             tokio::join!(store.apply(accept("k", ballot(1, 2))), store.apply(accept("l", ballot(1, 3))));
-        if file == "wal/" {
+        if files == FileKind::Log {
             assert!(matches!(first, Err(StoreError::Failed(_))), "{first:?}");
             assert!(matches!(second, Err(StoreError::Failed(_))), "{second:?}");
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert!(store.failed().is_some(), "{file}");
+        assert!(store.failed().is_some(), "{files:?}");
         assert!(matches!(store.apply(accept("m", ballot(1, 4))).await, Err(StoreError::Failed(_))));
         assert!(matches!(store.read(&name("k"), false), Err(StoreError::Failed(_))));
         assert!(matches!(store.close().await, Err(StoreError::Failed(_))));
-        disk.lose_power(&mut Random(5));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         assert!(store.read(&name("k"), true).unwrap().unwrap().0 >= ballot(1, 1));
     }
@@ -221,7 +233,7 @@ async fn a_failed_sync_ends_all_service() {
 async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
     let mut calls = 0;
     loop {
-        let disk = CrashDisk::default();
+        let disk = new_disk(calls);
         let store = open(&disk, large()).await.unwrap();
         for key in 0..20 {
             stored(&store, accept(&format!("k{key}"), ballot(1, 1))).await;
@@ -230,15 +242,15 @@ async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
         for key in 10..30 {
             stored(&store, accept(&format!("k{key}"), ballot(2, 1))).await;
         }
-        disk.power_off_after(calls);
+        disk.power_off_in(calls + 1);
         tokio::time::sleep(Duration::from_secs(10)).await;
         let ended = store.failed().is_none() && store.stats().checkpoints == 2;
         if calls % 2 == 0 {
             // Killed only, and started: what that shows must outlive the power loss that comes next.
-            disk.kill();
+            disk.process_kill();
             drop(open(&disk, large()).await.unwrap());
         }
-        disk.lose_power(&mut Random(calls));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         for key in 0..30 {
             assert_holds(&store, &format!("k{key}"), ballot(if key < 10 { 1 } else { 2 }, 1));
@@ -255,15 +267,15 @@ async fn a_checkpoint_survives_a_crash_at_each_of_its_calls() {
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_process_left_behind_is_durable_before_it_is_shown() {
     for seed in 0..20 {
-        let disk = CrashDisk::default();
+        let disk = new_disk(seed);
         let store = open(&disk, large()).await.unwrap();
         // The log is filled ahead and written, and not synced.
-        disk.power_off_after(2);
+        disk.power_off_in(3);
         assert!(matches!(store.apply(accept("k", ballot(1, 1))).await, Err(StoreError::Failed(_))));
-        disk.kill();
+        disk.process_kill();
         let store = open(&disk, large()).await.unwrap();
         assert_holds(&store, "k", ballot(1, 1));
-        disk.lose_power(&mut Random(seed));
+        disk.power_loss();
         let store = open(&disk, large()).await.unwrap();
         assert_holds(&store, "k", ballot(1, 1));
     }
@@ -284,16 +296,16 @@ async fn a_folder_of_another_cluster_is_refused_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn a_folder_of_a_newer_format_is_refused_unchanged() {
     let disk = written(2).await;
-    disk.edit("identity", |bytes| *bytes = b"format: 2\nsomething: else\n".to_vec());
+    disk.edit("identity", |bytes| *bytes = b"format: 3\nsomething: else\n".to_vec());
     let before = disk.contents();
     let error = open(&disk, large()).await.unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, newest: 1 }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, newest: 2 }), "{error}");
     assert_eq!(disk.contents(), before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_folder_in_use_is_refused_unchanged() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(&store, accept("k", ballot(1, 1))).await;
     let before = disk.contents();
@@ -307,7 +319,7 @@ async fn a_folder_in_use_is_refused_unchanged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_rots_is_an_error_and_counted() {
-    let disk = CrashDisk::default();
+    let disk = new_disk(1);
     let store = open(&disk, large()).await.unwrap();
     stored(
         &store,
@@ -325,6 +337,8 @@ async fn a_value_that_rots_is_an_error_and_counted() {
     )
     .await;
     store.close().await.unwrap();
+    // Before redb's blocks had checksums: those that an upgrade makes are of what it finds.
+    make_format_1(&disk, &store);
     for wanted in [&b"precious bytes"[..], b"beside the head"] {
         disk.edit("heads.redb", |bytes| {
             let places: Vec<_> =
@@ -340,4 +354,94 @@ async fn a_value_that_rots_is_an_error_and_counted() {
     assert!(matches!(store.apply(accept("k", ballot(1, 2))).await, Err(StoreError::Integrity(_))));
     assert_eq!(store.stats().integrity_errors, 3);
     assert_eq!(store.failed(), None);
+}
+
+/// Makes of a closed folder one as version 0.1.0 wrote them: without checksums of blocks and identity, and with a log of
+/// format 1.
+fn make_format_1(disk: &SimDisk, store: &Store) {
+    assert!(disk.erase("heads.sums"));
+    disk.edit("identity", |bytes| {
+        *bytes = format!("format: 1\ncluster: test\nnode: {}\n", store.node_id()).into_bytes();
+    });
+    let log = disk.contents().into_keys().filter(|path| path.starts_with("wal/")).next_back().unwrap();
+    disk.edit(&log, |bytes| {
+        bytes.truncate(64);
+        bytes[4] = 1;
+        let sum = blake3::hash(&bytes[..56]);
+        bytes[56..].copy_from_slice(&sum.as_bytes()[..8]);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_of_format_1_is_upgraded() {
+    for power in 0..60 {
+        let disk = new_disk(power);
+        let store = open(&disk, large()).await.unwrap();
+        stored(&store, accept("old", ballot(1, 1))).await;
+        store.close().await.unwrap();
+        make_format_1(&disk, &store);
+        // The upgrade is interrupted anywhere, and made again.
+        disk.power_off_in(power);
+        let interrupted = open(&disk, large()).await.is_err();
+        disk.power_loss();
+        let store = open(&disk, large()).await.unwrap();
+        assert_holds(&store, "old", ballot(1, 1));
+        stored(&store, accept("new", ballot(1, 2))).await;
+        disk.power_loss();
+        let store = open(&disk, large()).await.unwrap();
+        assert_holds(&store, "old", ballot(1, 1));
+        assert_holds(&store, "new", ballot(1, 2));
+        let identity = String::from_utf8(disk.contents()["identity"].clone()).unwrap();
+        assert!(identity.starts_with("format: 2\n") && identity.contains("checksum: "), "{identity}");
+        assert!(disk.contents().contains_key("heads.sums"));
+        if !interrupted && power > 10 {
+            return;
+        }
+    }
+    panic!("the upgrade never ends");
+}
+
+/// A page of redb that leads to records must not make them look as if they had never been there.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_rots_hides_no_record() {
+    let disk = new_disk(1);
+    let store = open(&disk, large()).await.unwrap();
+    let key = |key: u32| format!("k{key:03}");
+    for number in 0..300 {
+        stored(&store, accept(&key(number), ballot(1, 1))).await;
+    }
+    store.close().await.unwrap();
+    let blocks = disk.contents()["heads.redb"].len() / 4096;
+    let (mut hidden, mut refused) = (0, 0);
+    for block in 0..blocks {
+        let bytes = &disk.contents()["heads.redb"][block * 4096..(block + 1) * 4096];
+        let Some(within) = bytes.iter().position(|byte| *byte != 0) else { continue };
+        let disk = disk.crash_point("closed").kill();
+        disk.rot(FileKind::Base, Some(block * 4096 + within)).unwrap();
+        let store = match open(&disk, large()).await {
+            Ok(store) => store,
+            Err(OpenError::Damaged(_)) => {
+                refused += 1;
+                continue;
+            }
+            Err(error) => panic!("block {block}: {error}"),
+        };
+        let mut here = 0;
+        for number in 0..300 {
+            match store.read(&name(&key(number)), true) {
+                Ok(Some((found, _))) => assert_eq!(found, ballot(1, 1)),
+                Ok(None) => panic!("block {block}: {} is hidden", key(number)),
+                Err(StoreError::Integrity(_)) => here += 1,
+                Err(error) => panic!("block {block}: {error}"),
+            }
+        }
+        assert_eq!(store.failed(), None, "the others are served");
+        let page = store.scan(&name("x").bucket, "", ScanStart::First, 1000);
+        assert!(page.is_err() || page.unwrap().entries.len() == 300);
+        if here > 0 {
+            hidden += 1;
+            assert!(store.stats().integrity_errors >= here);
+        }
+    }
+    assert!(hidden > 10 && refused > 0, "{hidden} blocks with records, {refused} that are read at the start");
 }

@@ -8,7 +8,7 @@ mod store_fixture;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crash_disk::CrashDisk;
+use crash_disk::{SimDisk, env, new_disk};
 use holdfast_core::ids::Partition;
 use holdfast_core::record::State;
 use holdfast_core::term::Term;
@@ -18,9 +18,9 @@ use store_fixture::{
     accept, assert_holds, ballot, digest, install, name, object, options, record, stored, term,
 };
 
-async fn in_memory(blocking: Blocking) -> (CrashDisk, Store) {
-    let disk = CrashDisk::default();
-    let store = Store::open(&disk.env(1, blocking), options()).await.unwrap();
+async fn in_memory(blocking: Blocking) -> (SimDisk, Store) {
+    let disk = new_disk(1);
+    let store = Store::open(&env(&disk, 1, blocking), options()).await.unwrap();
     (disk, store)
 }
 

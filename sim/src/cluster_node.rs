@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::config::{LogFormat, RegistrySettings, Settings};
+use node::env::witness::{Fact, Witness};
 use node::env::{Blocking, Env};
 use node::serve::serve;
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::{SimAmbient, WallClock};
 use crate::disk::SimDisk;
+use crate::fired::fire;
 use crate::host::HostId;
 use crate::net::{Fabric, SimNet};
 use crate::oracles::Oracles;
@@ -69,6 +71,9 @@ pub(crate) fn settings(nodes: usize, zone: &str, lease_ttl: Duration) -> Setting
         bootstrap_nodes: count,
         lease_ttl,
         fsync: true,
+        // Small, so that a run of some seconds has many checkpoints.
+        checkpoint_log: 64 << 10,
+        checkpoint_quiet: Duration::from_secs(5),
         stop_grace: Duration::from_secs(5),
         log_format: LogFormat::Text,
         log: String::new(),
@@ -92,12 +97,47 @@ impl NodePlace {
             disk: self.disk.attach(),
             ambient: Arc::new(SimAmbient::new(random, self.clock.clone())),
             blocking: Blocking::InPlace,
-            witness: self.oracles.for_node(&self.name),
+            witness: Arc::new(Ear { oracle: self.oracles.for_node(&self.name), place: self.clone() }),
         };
         let registry = SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT));
         let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;
         self.trace.line(format_args!("{}: the process ends: {served:?}", self.name));
         self.end.lock().ended = Some(served.map_err(|error| error.to_string()));
+        self.fabric.want_driver();
+    }
+}
+
+/// What a node's process tells goes to the oracles. One that comes back without its memory ends before it says anything.
+struct Ear {
+    oracle: Arc<dyn Witness>,
+    place: NodePlace,
+}
+
+impl Witness for Ear {
+    fn is_watching(&self) -> bool {
+        self.oracle.is_watching()
+    }
+
+    fn sees(&self, fact: Fact<'_>) {
+        let opened = matches!(fact, Fact::Opened { .. });
+        self.oracle.sees(fact);
+        if opened && self.place.oracles.has_forgotten(&self.place.name) {
+            self.place.end_forgetful();
+        }
+    }
+}
+
+impl NodePlace {
+    /// Within the process: not one of its tasks is polled again, and the world buries it.
+    fn end_forgetful(&self) {
+        fire("disk-lost-for-good", 1);
+        self.trace
+            .line(format_args!("{}: its disk has lost what it had acknowledged: it stays down", self.name));
+        self.disk.process_kill();
+        if let Some(process) = self.fabric.process(self.host) {
+            process.freeze();
+        }
+        self.end.lock().ended = Some(Err("its disk has lost what it had acknowledged".to_owned()));
         self.fabric.want_driver();
     }
 }

@@ -96,7 +96,8 @@ fn family(kind: &str) -> FaultFamily {
     match kind {
         "kill" | "kill-all" | "crash-loop" | "stop" | "rolling-restart" | "freeze" | "stutter"
         | "client-vanishes" | "power-loss" | "power-loss-all" => FaultFamily::Process,
-        "torn-power" => FaultFamily::Disk,
+        "torn-power" | "no-room" | "rot" | "read-error" | "write-error" | "name-error" | "lost-write"
+        | "misdirected-write" => FaultFamily::Disk,
         kind if kind.starts_with("disk") || kind.starts_with("sync") => FaultFamily::Disk,
         kind if kind.starts_with("clock") => FaultFamily::Clock,
         kind if kind.starts_with("registry") => FaultFamily::Registry,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{DiskFault, FileKind};
 use crate::faults::{Fault, Step};
 use crate::net::LinkOptions;
 use crate::random::Random;
@@ -171,6 +172,7 @@ impl Plan {
         if let Some(stranger) = named.into_iter().find(|name| !hosts.contains(name)) {
             return Err(PlanError(format!("a fault names {stranger}, which is no host of this plan")));
         }
+        self.check_destroyed()?;
         if let Some(op) = self.ops.iter().find(|op| op.client >= self.clients || op.key >= self.keys) {
             return Err(PlanError(format!(
                 "an operation of client {} on key {}: there is none",
@@ -178,6 +180,29 @@ impl Plan {
             )));
         }
         Ok(())
+    }
+
+    /// What is promised holds as long as a majority of every object's nodes keeps what it has acknowledged.
+    fn check_destroyed(&self) -> Result<(), PlanError> {
+        let destroys = |fault: &Fault| matches!(fault, Fault::Disk { fault, .. } if fault.destroys());
+        let mut hit: Vec<String> = self
+            .faults
+            .iter()
+            .map(|fault| &fault.fault)
+            .filter(|fault| destroys(fault))
+            .flat_map(Fault::hosts)
+            .collect();
+        hit.sort_unstable();
+        hit.dedup();
+        let most = usize::from(self.nodes > 2);
+        if hit.len() <= most {
+            return Ok(());
+        }
+        Err(PlanError(format!(
+            "the disks of {} destroy what is on them: of {} nodes, {most} may do so",
+            hit.join(" and "),
+            self.nodes
+        )))
     }
 
     /// The names of the nodes.
@@ -223,8 +248,11 @@ impl Plan {
 /// Faults of a random half of all kinds: swarm testing, so that rare combinations of the rest come up.
 fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     let mut kinds: Vec<usize> = (0..KINDS).filter(|_| random.one_in(2)).collect();
+    // What one disk destroys leaves no room for much else to go wrong: only some plans have that.
+    let destroys = random.fork("destroys").one_in(2);
+    kinds.retain(|kind| destroys || !disk_fault_of(*kind).is_some_and(DiskFault::destroys));
     if kinds.is_empty() {
-        kinds = (0..KINDS).collect();
+        kinds = vec![0];
     }
     let count = 4 + random.below(18);
     let mut faults: Vec<_> = (0..count)
@@ -241,7 +269,34 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     faults
 }
 
-const KINDS: usize = 33 + RegistryFault::KINDS as usize;
+/// Where the kinds of [`DiskFault`] begin.
+const DISK_KINDS: usize = 35;
+/// And those of [`RegistryFault`].
+const REGISTRY_KINDS: usize = DISK_KINDS + DiskFault::ALL.len();
+const KINDS: usize = REGISTRY_KINDS + RegistryFault::KINDS as usize;
+
+fn disk_fault_of(kind: usize) -> Option<DiskFault> {
+    DiskFault::ALL.get(kind.checked_sub(DISK_KINDS)?).copied()
+}
+
+fn random_disk_fault(fault: DiskFault, node: String, plan: &Plan, random: &mut Random) -> Fault {
+    // Those of redb are touched only now and then.
+    let files = random.pick(&[
+        FileKind::Any,
+        FileKind::Log,
+        FileKind::Log,
+        FileKind::Base,
+        FileKind::Sums,
+        FileKind::Layout,
+    ]);
+    let one_in = random.pick(&[1, 2, 5, 20]);
+    let node = match fault.destroys() {
+        // The same for all of a plan.
+        true => Random::new(plan.seed, "the node whose disk destroys").pick(&plan.node_names()),
+        false => node,
+    };
+    Fault::Disk { node, fault, files, one_in }
+}
 
 fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
     let nodes = plan.node_names();
@@ -290,7 +345,15 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         30 => Fault::Burst { client },
         31 => Fault::ListingStorm { client },
         32 => Fault::LargeBodies { client },
-        33..KINDS => Fault::Registry { fault: RegistryFault::of_kind(kind as u64 - 33, random) },
-        _ => unreachable!("KINDS counts them"),
+        33 => Fault::DiskSlow { node },
+        34 => Fault::DiskStall { node },
+        REGISTRY_KINDS..KINDS => {
+            let kind = (kind - REGISTRY_KINDS) as u64;
+            Fault::Registry { fault: RegistryFault::of_kind(kind, random) }
+        }
+        kind => match disk_fault_of(kind) {
+            Some(fault) => random_disk_fault(fault, node, plan, random),
+            None => unreachable!("KINDS counts them"),
+        },
     }
 }

@@ -21,7 +21,7 @@ use crate::random::Random;
 use crate::report::RunRecord;
 use crate::trace::Trace;
 use crate::workload::{Program, keys};
-use crate::world::{Job, World};
+use crate::world::{Job, World, zone_of};
 
 /// A client that does not succeed within this time of a healed core does not live.
 const LIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -238,9 +238,10 @@ impl<'p> Run<'p> {
         self.succeed(&although)
     }
 
-    /// The smallest set of nodes, as the seed chooses, that holds a majority of the replicas of every key.
+    /// The smallest set of nodes, as the seed chooses, that holds a majority of the replicas of every key. A disk that has
+    /// destroyed something is not counted on.
     fn core(&mut self) -> Vec<String> {
-        let mut core = self.world.nodes();
+        let mut core = self.world.sound_nodes();
         let Some(replicas) = self.world.replicas(&keys(self.plan.keys)) else { return core };
         let mut candidates = core.clone();
         while !candidates.is_empty() {
@@ -297,17 +298,25 @@ impl<'p> Run<'p> {
         if let Some((client, _)) = self.jobs.iter().find(|(_, job)| !job.is_done()) {
             return Err(Failure::new("hang", format!("an operation of {client} never ends")));
         }
-        self.whole("the healed cluster")?;
+        if self.world.sound_nodes().len() == self.world.nodes().len() {
+            self.whole("the healed cluster")?;
+        } else if !self.world.becomes_available(WHOLE_WITHIN) {
+            let why = format!("the sound nodes see no majorities after {} s", WHOLE_WITHIN.as_secs());
+            return Err(Failure::new("not whole", why));
+        }
         self.registered()
     }
 
     /// Every node sees that every node is registered: leases that were lost are taken again, and nobody misses it.
     fn registered(&mut self) -> Result<(), Failure> {
-        let nodes = self.world.nodes();
+        let nodes = self.world.sound_nodes();
+        let zones: Vec<String> = nodes.iter().map(|node| zone_of(node)).collect();
         let job = self.world.spawn("c0", move |client| async move {
             for node in &nodes {
                 let all = |status: holdfast::ClusterStatus| {
-                    status.nodes.iter().filter(|node| node.registered).count() == nodes.len()
+                    let registered =
+                        |zone: &String| status.nodes.iter().any(|node| node.registered && node.zone == *zone);
+                    zones.iter().all(registered)
                 };
                 while !client.status_of(node).await.is_ok_and(all) {
                     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -328,17 +337,23 @@ impl<'p> Run<'p> {
         ))
     }
 
-    /// Every key through every node, into the history.
+    /// Every key through every node, into the history. Who has a disk that has destroyed something may answer with an
+    /// error, and must not answer anything else that is wrong.
     fn read_everywhere(&mut self) -> Result<(), Failure> {
         let (nodes, keys) = (self.world.nodes(), keys(self.plan.keys));
+        let sound = self.world.sound_nodes();
         let told = self.world.call("c0", move |client| async move {
             for node in nodes {
                 let through = client.only(&node);
                 for key in &keys {
-                    client
-                        .get_through(&through, key)
-                        .await
-                        .map_err(|error| format!("{node}, {key}: {error}"))?;
+                    match client.get_through(&through, key).await {
+                        Err(error) if sound.contains(&node) => {
+                            return Err(format!("{node}, {key}: {error}"));
+                        }
+                        // The next key would be asked for as long as this one.
+                        Err(_) => break,
+                        Ok(_) => {}
+                    }
                 }
             }
             client.list("", &keys).await.map_err(|error| format!("listing {BUCKET}: {error}"))?;

@@ -90,7 +90,7 @@ impl fmt::Display for Sum {
         )?;
         writeln!(f, "faults that had an effect: in so many runs, so often")?;
         for (kind, (runs, times)) in &self.fired {
-            writeln!(f, "  {kind:<20} {runs:>8} {times:>12}")?;
+            writeln!(f, "  {kind:<26} {runs:>8} {times:>12}")?;
         }
         for (seed, (kind, sentence)) in &self.failures {
             writeln!(f, "seed {seed}: {kind}: {}", sentence.lines().next().unwrap_or_default())?;

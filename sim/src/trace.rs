@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::disk::Journal;
 use crate::hooks;
 
 /// Lines kept for a reader.
@@ -138,6 +139,17 @@ impl Trace {
             .without_time()
             .finish();
         tracing::subscriber::set_default(subscriber)
+    }
+}
+
+/// A disk's operations go into the run's trace.
+impl Journal for Trace {
+    fn line(&self, line: fmt::Arguments<'_>) {
+        Self::line(self, line);
+    }
+
+    fn bytes(&self, what: fmt::Arguments<'_>, data: &[u8]) {
+        Self::bytes(self, what, data);
     }
 }
 

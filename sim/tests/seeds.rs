@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use sim::Mode;
+use sim::disk::{DiskFault, FileKind};
 use sim::farm::{Farm, Job};
 use sim::faults::Fault;
 use sim::plan::{Plan, PlannedFault};
@@ -125,6 +126,13 @@ fn bad_plans_are_refused_with_the_reason() {
     plan.nodes = 3;
     plan.faults = vec![PlannedFault { at_ms: 0, lasts_ms: 1, fault: Fault::Kill { node: "n9".to_owned() } }];
     refused(&plan.text(), "n9");
+    let rots = |node: &str| {
+        let (fault, files) = (DiskFault::Rot, FileKind::Log);
+        let fault = Fault::Disk { node: node.to_owned(), fault, files, one_in: 1 };
+        PlannedFault { at_ms: 0, lasts_ms: 1, fault }
+    };
+    plan.faults = vec![rots("n0"), rots("n2")];
+    refused(&plan.text(), "the disks of n0 and n2 destroy");
     plan.faults[0].lasts_ms = u64::MAX;
     refused(&plan.text(), "longer");
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use holdfast_core::ids::check_cluster_name;
 
+use crate::store::{CHECKPOINT_LOG_BYTES, CHECKPOINT_QUIET_S};
+
 use super::amount::{ByteCount, Secret};
 use super::input::{LogFormat, SettingsInput};
 
@@ -14,6 +16,8 @@ const REPLICATION_MAX: u8 = 7;
 const LEASE_TTL_S_MIN: u32 = 2;
 const LEASE_TTL_S_MAX: u32 = 600;
 const WORKER_THREADS_MAX: u16 = 256;
+/// Below, a checkpoint costs more than what it writes; above, a start takes long.
+const CHECKPOINT_LOG_RANGE: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 /// Largest settings file.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
@@ -75,6 +79,10 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// False with `--no-fsync`.
     pub fsync: bool,
+    /// Log bytes that begin a checkpoint, 4 KiB to 1 GiB.
+    pub checkpoint_log: u64,
+    /// How long after the last write the rest is checkpointed, 1 s to 1 h.
+    pub checkpoint_quiet: Duration,
     /// How long a stop waits for requests in flight.
     pub stop_grace: Duration,
     /// How log lines look.
@@ -118,6 +126,12 @@ impl Settings {
         }
         let lease_ttl_s = in_range("lease-ttl-s", input.lease_ttl_s, 10, LEASE_TTL_S_MIN..=LEASE_TTL_S_MAX)?;
         let stop_grace_s = in_range("stop-grace-s", input.stop_grace_s, 10, 0..=3600)?;
+        let checkpoint_log = input.checkpoint_log.map_or(CHECKPOINT_LOG_BYTES, |count| count.0);
+        if !CHECKPOINT_LOG_RANGE.contains(&checkpoint_log) {
+            return Err(wrong(format!("checkpoint-log is {checkpoint_log} bytes: it must be 4Ki to 1Gi")));
+        }
+        let checkpoint_quiet_s =
+            in_range("checkpoint-quiet-s", input.checkpoint_quiet_s, CHECKPOINT_QUIET_S, 1..=3600)?;
         if let Some(threads) =
             input.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads))
         {
@@ -146,6 +160,8 @@ impl Settings {
             bootstrap_nodes,
             lease_ttl: Duration::from_secs(lease_ttl_s.into()),
             fsync: !input.no_fsync.unwrap_or(false),
+            checkpoint_log,
+            checkpoint_quiet: Duration::from_secs(checkpoint_quiet_s.into()),
             stop_grace: Duration::from_secs(stop_grace_s.into()),
             log_format: input.log_format.unwrap_or_default(),
             log: input.log.unwrap_or_else(|| "info".to_owned()),
@@ -300,6 +316,8 @@ mod tests {
         assert!(message("client-advertise = 'h:1'").contains("http://host:port"));
         assert!(message("lease-ttl-s = 1").contains("2 to 600"));
         assert!(message("capacity = 0").contains("capacity"));
+        assert!(message("checkpoint-log = '1Ki'").contains("4Ki to 1Gi"));
+        assert!(message("checkpoint-quiet-s = 0").contains("1 to 3600"));
         assert!(message("worker-threads = 0").contains("worker-threads"));
     }
 

@@ -113,6 +113,15 @@ pub struct SettingsInput {
     #[arg(long, env = "HOLDFAST_NO_FSYNC", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub no_fsync: Option<bool>,
 
+    /// So much log begins a checkpoint: what is in memory until then, and what a start reads again; twice as much at most
+    /// [default: 16Mi]
+    #[arg(long, env = "HOLDFAST_CHECKPOINT_LOG", value_name = "BYTES")]
+    pub checkpoint_log: Option<ByteCount>,
+
+    /// So many seconds after the last write the rest is checkpointed [default: 5]
+    #[arg(long, env = "HOLDFAST_CHECKPOINT_QUIET_S", value_name = "SECONDS")]
+    pub checkpoint_quiet_s: Option<u32>,
+
     /// On a stop, requests in flight have so many seconds to finish [default: 10]
     #[arg(long, env = "HOLDFAST_STOP_GRACE_S", value_name = "SECONDS")]
     pub stop_grace_s: Option<u32>,
@@ -155,6 +164,8 @@ impl SettingsInput {
             bootstrap_nodes: self.bootstrap_nodes.or(other.bootstrap_nodes),
             lease_ttl_s: self.lease_ttl_s.or(other.lease_ttl_s),
             no_fsync: self.no_fsync.or(other.no_fsync),
+            checkpoint_log: self.checkpoint_log.or(other.checkpoint_log),
+            checkpoint_quiet_s: self.checkpoint_quiet_s.or(other.checkpoint_quiet_s),
             stop_grace_s: self.stop_grace_s.or(other.stop_grace_s),
             log_format: self.log_format.or(other.log_format),
             log: self.log.or(other.log),

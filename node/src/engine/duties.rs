@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::view::store_view;
 use super::{ClusterView, Inner};
-use crate::env::{Blocking, tasks};
+use crate::env::{Blocking, settle, tasks};
 use crate::peer::link::IDLE_PROBE_EVERY;
 use crate::registry::{HeldLayout, LayoutWrite, NodeEntry, RegistryView, check_successor};
 
@@ -99,7 +99,11 @@ impl Inner {
     /// will tell if the disk is gone.
     async fn keep_view(self: &Arc<Self>, view: &ClusterView) {
         let stored = match self.env.blocking {
-            Blocking::InPlace => store_view(&*self.env.disk, view),
+            Blocking::InPlace => {
+                let stored = store_view(&*self.env.disk, view);
+                settle(&*self.env.disk).await;
+                stored
+            }
             Blocking::Threads => {
                 let (disk, view) = (self.env.disk.clone(), view.clone());
                 tokio::task::spawn_blocking(move || store_view(&*disk, &view))

@@ -67,16 +67,34 @@ struct Stored {
     layout: String,
     /// Node id to registration, as in the registry.
     nodes: BTreeMap<String, String>,
+    /// First 16 hex digits of the BLAKE3 of all that: a flipped bit must not make another layout of it. Versions before
+    /// it was there wrote none.
+    #[serde(default)]
+    checksum: Option<String>,
+}
+
+impl Stored {
+    fn sum(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let pairs = self.nodes.iter().flat_map(|(id, entry)| [id, entry]);
+        for text in std::iter::once(&self.layout).chain(pairs) {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.finalize().to_hex()[..16].to_owned()
+    }
 }
 
 /// Writes the view down, atomically.
 pub(super) fn store_view(disk: &dyn Disk, view: &ClusterView) -> io::Result<()> {
     let invalid = |error: holdfast_core::error::Invalid| io::Error::other(error.to_string());
     let nodes = view.nodes.iter().map(|(id, entry)| Ok((id.to_string(), entry.encode().map_err(invalid)?)));
-    let stored = Stored {
+    let mut stored = Stored {
         layout: encode_layout(&view.layout).map_err(invalid)?,
         nodes: nodes.collect::<io::Result<_>>()?,
+        checksum: None,
     };
+    stored.checksum = Some(stored.sum());
     let bytes = serde_json::to_vec(&stored).map_err(io::Error::other)?;
     {
         let file = disk.open(FILE_NEW, true)?;
@@ -106,6 +124,9 @@ pub(super) fn stored_view(disk: &dyn Disk) -> io::Result<Option<ClusterView>> {
     let damaged =
         |what: String| io::Error::other(format!("{FILE}: {what}: remove it, the registry has its contents"));
     let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if stored.checksum.as_ref().is_some_and(|said| *said != stored.sum()) {
+        return Err(damaged("its checksum is wrong".to_owned()));
+    }
     let layout = decode_layout(&stored.layout).map_err(|error| damaged(error.to_string()))?;
     let nodes = stored.nodes.iter().map(|(id, entry)| {
         let id = id.parse::<NodeId>().map_err(|error| damaged(error.to_string()))?;

@@ -67,6 +67,19 @@ pub trait Disk: Send + Sync + 'static {
     /// Claims the data folder for this process until the returned guard is dropped (or the process ends).
     /// Errors with `WouldBlock` when another process has it.
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
+    /// What the device still needs for the calls that have returned, where they return before it is done: whoever works
+    /// in place ([`Blocking::InPlace`]) awaits it between a write and its sync, and between a sync and what rests on it.
+    /// `None`: nothing. So it is on a real disk, whose calls block for as long as they take. See [`settle`].
+    fn busy(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+}
+
+/// Waits for as long as the device still needs for what it was told. At once on a real disk.
+pub async fn settle(disk: &dyn Disk) {
+    if let Some(busy) = disk.busy() {
+        busy.await;
+    }
 }
 
 #[allow(clippy::len_without_is_empty, reason = "a file is no collection")]

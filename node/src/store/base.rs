@@ -24,9 +24,37 @@ use super::error::{OpenError, StoreError, is_disk_full};
 use super::format;
 use super::memtable::{self, Generation};
 use super::record_cache::RecordCache;
+use super::sums::Sums;
 
 /// redb's file.
 pub(super) const BASE_FILE: &str = "heads.redb";
+
+/// redb's file and that of its checksums.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BaseFiles {
+    pub(super) base: &'static str,
+    pub(super) sums: &'static str,
+}
+
+impl BaseFiles {
+    /// Those of a node's folder.
+    pub(super) const IN_USE: Self = Self { base: BASE_FILE, sums: "heads.sums" };
+    /// The same while a first start makes them.
+    pub(super) const NEW: Self = Self { base: "heads.redb.new", sums: "heads.sums.new" };
+
+    /// Sums a file that was written by a version that knew no sums.
+    pub(super) fn add_sums(self, disk: &dyn Disk) -> Result<(), OpenError> {
+        let base = disk.open(self.base, false).map_err(|error| self.missing(error))?;
+        Sums::build(disk, self.sums, &*base).map_err(OpenError::Io)
+    }
+
+    fn missing(self, error: io::Error) -> OpenError {
+        match error.kind() {
+            io::ErrorKind::NotFound => OpenError::Damaged(format!("{} is missing", self.base)),
+            _ => OpenError::Io(error),
+        }
+    }
+}
 
 const HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("heads");
 const BODIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bodies");
@@ -63,40 +91,36 @@ pub(super) struct Meta {
 pub(super) struct Base {
     database: Database,
     disk: Arc<dyn Disk>,
-    file: &'static str,
+    files: BaseFiles,
     fsync: bool,
     cache_bytes: usize,
 }
 
 impl Base {
-    /// Opens the file, which may be empty. What a killed process left in the page cache is made durable first: it is
+    /// Opens the files, which may be empty. What a killed process left in the page cache is made durable first: it is
     /// about to be believed.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
-        file: &'static str,
+        files: BaseFiles,
         fsync: bool,
         cache_bytes: usize,
     ) -> Result<Self, OpenError> {
-        let opened = match disk.open(file, false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::Damaged(format!("{file} is missing")));
-            }
-            other => other?,
-        };
+        let opened = disk.open(files.base, false).map_err(|error| files.missing(error))?;
         if fsync {
             opened.sync_data()?;
         }
+        let backend = Backend::open(&*disk, opened, files.sums, fsync)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = guarded(|| builder.create_with_backend(Backend::new(opened, fsync)))
+        let database = guarded(|| builder.create_with_backend(backend))
             .map_err(OpenError::Damaged)?
             .map_err(|error| open_error(error.into()))?;
-        Ok(Self { database, disk, file, fsync, cache_bytes })
+        Ok(Self { database, disk, files, fsync, cache_bytes })
     }
 
     /// Opens the file again, after a write that found no room.
     pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
-        *self = Self::open(Arc::clone(&self.disk), self.file, self.fsync, self.cache_bytes)?;
+        *self = Self::open(Arc::clone(&self.disk), self.files, self.fsync, self.cache_bytes)?;
         Ok(())
     }
 

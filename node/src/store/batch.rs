@@ -16,7 +16,7 @@ use holdfast_core::term::{Ballot, Term};
 use super::error::StoreError;
 use super::fact::{self, Placed};
 use super::format::{self, Encoded};
-use super::frame::FRAME_HEADER_BYTES;
+use super::frame::{self, FRAME_HEADER_BYTES};
 use super::memtable::Entry;
 use super::operation::{ReplicaAnswer, Task};
 use super::shared::Shared;
@@ -54,7 +54,7 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// `log_bytes`: the most that its operations can take.
     pub(super) fn new(shared: &'a Shared, log_bytes: usize) -> Self {
-        let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + log_bytes);
+        let mut frame = Vec::with_capacity(frame::frame_bytes(log_bytes));
         frame.resize(FRAME_HEADER_BYTES, 0);
         Self {
             shared,
@@ -199,7 +199,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The frame, with room for its header.
-    pub(super) fn frame(&mut self) -> &mut [u8] {
+    pub(super) fn frame(&mut self) -> &mut Vec<u8> {
         &mut self.frame
     }
 

@@ -1,14 +1,16 @@
 //! Checkpoints: moving a frozen generation from the log and memory to the checkpointed store.
 //!
-//! When one is due is a pure decision. It is carried out on a thread of its own, or in place in the simulator.
+//! When one is due is a pure decision. It is carried out on a thread of its own, or on a task in the simulator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::sometimes;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
-use crate::env::{Blocking, Disk, real};
+use crate::env::{Blocking, Disk, real, settle, tasks};
 
 use super::base::{Base, CommitError};
 use super::memtable::Generation;
@@ -57,8 +59,19 @@ impl Checkpointer {
         Self { base, disk, shared }
     }
 
-    fn run(&mut self, job: &Job) {
-        let phase = match self.write(job) {
+    /// Writes what it is given until nobody can ask any more.
+    async fn run_all(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        while let Some(job) = jobs.recv().await {
+            self.run(&job).await;
+        }
+        let shared = Arc::clone(&self.shared);
+        // The file is closed before anybody is told.
+        drop(self);
+        shared.set_phase(CheckpointPhase::Ended);
+    }
+
+    async fn run(&mut self, job: &Job) {
+        let phase = match self.write(job).await {
             Ok(phase) => phase,
             Err(why) => {
                 self.shared.fail(&why);
@@ -71,25 +84,37 @@ impl Checkpointer {
             if let Err(error) = Wal::remove_before(&*self.disk, job.wal_first) {
                 tracing::warn!(%error, "an old log segment could not be removed");
             }
+            settle(&*self.disk).await;
         }
         self.shared.set_phase(phase);
     }
 
-    fn write(&mut self, job: &Job) -> Result<CheckpointPhase, String> {
-        let _writing = self.shared.base_writing.lock();
-        let phase = match self.base.commit(&job.frozen, job.wal_first) {
-            Ok(()) => CheckpointPhase::Idle,
-            Err(CommitError::Full) => {
-                sometimes!("a checkpoint finds no room");
-                count(&self.shared.counters.disk_full, 1);
-                tracing::warn!("the disk is full: a checkpoint waits for room");
-                self.base
-                    .reopen()
-                    .map_err(|error| format!("opening it after a full disk failed: {error}"))?;
-                CheckpointPhase::Full
+    async fn write(&mut self, job: &Job) -> Result<CheckpointPhase, String> {
+        {
+            let writing = self.shared.base_writing.lock();
+            match self.base.commit(&job.frozen, job.wal_first) {
+                Ok(()) => {}
+                Err(CommitError::Full) => {
+                    sometimes!("a checkpoint finds no room");
+                    count(&self.shared.counters.disk_full, 1);
+                    tracing::warn!("the disk is full: a checkpoint waits for room");
+                    self.base
+                        .reopen()
+                        .map_err(|error| format!("opening it after a full disk failed: {error}"))?;
+                    self.publish(CheckpointPhase::Full)?;
+                    return Ok(CheckpointPhase::Full);
+                }
+                Err(CommitError::Failed(why)) => return Err(why),
             }
-            Err(CommitError::Failed(why)) => return Err(why),
-        };
+            drop(writing);
+        }
+        settle(&*self.disk).await;
+        self.publish(CheckpointPhase::Idle)?;
+        Ok(CheckpointPhase::Idle)
+    }
+
+    /// Shows readers what is in the file now; once a checkpoint has ended, the frozen generation goes.
+    fn publish(&self, phase: CheckpointPhase) -> Result<(), String> {
         let snapshot = Arc::new(self.base.snapshot()?);
         // Dropped after the lock: freeing a generation takes a while.
         let (_old_base, _frozen) = {
@@ -98,60 +123,49 @@ impl Checkpointer {
             let frozen = if phase == CheckpointPhase::Idle { published.memtable.frozen.take() } else { None };
             (old, frozen)
         };
-        Ok(phase)
+        Ok(())
     }
 }
 
-/// Where checkpoints are written.
-pub(super) enum Checkpoints {
-    InPlace(Box<Checkpointer>),
-    Thread(mpsc::Sender<Job>),
-}
+/// Where checkpoints are asked for.
+pub(super) struct Checkpoints(mpsc::UnboundedSender<Job>);
 
 impl Checkpoints {
-    pub(super) fn new(blocking: Blocking, mut checkpointer: Checkpointer) -> std::io::Result<Self> {
-        if blocking == Blocking::InPlace {
-            return Ok(Self::InPlace(Box::new(checkpointer)));
-        }
-        let (jobs, receiver) = mpsc::channel::<Job>();
-        real::spawn_thread("checkpoint", move || {
-            let shared = Arc::clone(&checkpointer.shared);
-            let ended = catch_unwind(AssertUnwindSafe(move || {
-                for job in receiver {
-                    checkpointer.run(&job);
-                }
-            }));
-            if ended.is_err() {
-                shared.fail("a checkpoint panicked");
+    /// Starts what writes them. Within a tokio runtime.
+    pub(super) fn start(blocking: Blocking, checkpointer: Checkpointer) -> std::io::Result<Self> {
+        let (jobs, receiver) = mpsc::unbounded_channel::<Job>();
+        match blocking {
+            Blocking::InPlace => {
+                tasks::spawn(checkpointer.run_all(receiver));
             }
-            shared.set_phase(CheckpointPhase::Ended);
-        })?;
-        Ok(Self::Thread(jobs))
+            Blocking::Threads => {
+                let runtime = Handle::current();
+                real::spawn_thread("checkpoint", move || {
+                    let shared = Arc::clone(&checkpointer.shared);
+                    let work = || runtime.block_on(checkpointer.run_all(receiver));
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                        shared.fail("a checkpoint panicked");
+                        shared.set_phase(CheckpointPhase::Ended);
+                    }
+                })?;
+            }
+        }
+        Ok(Self(jobs))
     }
 
-    /// Starts one. In place, it has ended when this returns.
-    pub(super) fn begin(&mut self, shared: &Shared, job: Job) {
+    /// Starts one.
+    pub(super) fn begin(&self, shared: &Shared, job: Job) {
         shared.set_phase(CheckpointPhase::Running);
-        match self {
-            Self::InPlace(checkpointer) => checkpointer.run(&job),
-            Self::Thread(jobs) => {
-                if jobs.send(job).is_err() {
-                    shared.fail("the checkpoint thread has ended");
-                    shared.set_phase(CheckpointPhase::Ended);
-                }
-            }
+        if self.0.send(job).is_err() {
+            shared.fail("the checkpoint thread has ended");
+            shared.set_phase(CheckpointPhase::Ended);
         }
     }
 
     /// Closes the checkpointed store.
-    pub(super) fn end(self, shared: &Shared) {
-        match self {
-            Self::InPlace(checkpointer) => drop(checkpointer),
-            Self::Thread(jobs) => {
-                drop(jobs);
-                shared.wait_while(|phase| phase != CheckpointPhase::Ended);
-            }
-        }
+    pub(super) async fn end(self, shared: &Shared) {
+        drop(self.0);
+        shared.wait_while(|phase| phase != CheckpointPhase::Ended).await;
     }
 }
 

@@ -108,13 +108,14 @@ fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::frame::{self, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
+    use crate::store::frame::{self, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, WAL_FORMAT};
     use holdfast_core::ids::{NodeId, ObjectName};
     use holdfast_core::record::{Record, State};
     use holdfast_core::term::{ConfigVersion, Version};
 
-    /// A segment with one frame of three facts. Never changed: a new format gets a file of its own.
-    const GOLDEN: &[u8] = include_bytes!("golden/segment-format-1.bin");
+    /// A segment with one frame of two facts in each format. Never changed: a new format gets a file of its own.
+    const GOLDEN_1: &[u8] = include_bytes!("golden/segment-format-1.bin");
+    const GOLDEN_2: &[u8] = include_bytes!("golden/segment-format-2.bin");
 
     fn ballot() -> Ballot {
         Ballot { term: Term { config: ConfigVersion(1), round: 2, node: NodeId(3) }, seq: 4 }
@@ -128,32 +129,36 @@ mod tests {
         let mut frame = vec![0; FRAME_HEADER_BYTES];
         push_promise(&mut frame, Partition::new(1023).unwrap(), ballot().term);
         push_record(&mut frame, &key, ballot(), &inside);
-        let header = SegmentHeader { number: 6, first_sequence: 7, salt: [8; 32] };
+        let header = SegmentHeader { format: WAL_FORMAT, number: 6, first_sequence: 7, salt: [8; 32] };
         frame::seal(&mut frame, &header, SEGMENT_HEADER_BYTES as u64, 7);
         ([&header.encode()[..], &frame].concat(), inside.head)
     }
 
     #[test]
-    fn the_golden_segment_of_format_1_is_read_and_written() {
+    fn the_golden_segments_are_read_and_the_newest_is_written() {
         let (bytes, head) = segment();
-        assert_eq!(bytes, GOLDEN, "the log's format has changed: give the new form a new number");
-        let header = SegmentHeader::decode(GOLDEN).unwrap();
-        let (sequence, len) = frame::open(&header, GOLDEN, SEGMENT_HEADER_BYTES).unwrap();
-        assert_eq!((sequence, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + len), (7, GOLDEN.len()));
-        let payload = Bytes::from_static(&GOLDEN[SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES..]);
-        let facts = read_all(&payload).unwrap();
-        let [Fact::Promise(partition, term), Fact::Record(key, entry)] = &facts[..] else {
-            panic!("{facts:?}");
-        };
-        assert_eq!((partition.number(), *term), (1023, ballot().term));
-        assert_eq!((&key[..], entry.ballot, &entry.head[..]), (&b"bucket\0key"[..], ballot(), &head[..]));
-        assert!(entry.body.is_none());
+        assert_eq!(bytes, GOLDEN_2, "the log's format has changed: give the new form a new number");
+        for (format, golden) in [(1, GOLDEN_1), (2, GOLDEN_2)] {
+            let header = SegmentHeader::decode(golden).unwrap();
+            assert_eq!(header.format, format);
+            let frame = frame::open(&header, golden, SEGMENT_HEADER_BYTES).unwrap();
+            assert_eq!((frame.sequence, frame.end), (7, golden.len()));
+            let facts = read_all(&Bytes::from_static(&golden[frame.payload])).unwrap();
+            let [Fact::Promise(partition, term), Fact::Record(key, entry)] = &facts[..] else {
+                panic!("{facts:?}");
+            };
+            assert_eq!((partition.number(), *term), (1023, ballot().term));
+            assert_eq!((&key[..], entry.ballot, &entry.head[..]), (&b"bucket\0key"[..], ballot(), &head[..]));
+            assert!(entry.body.is_none());
+        }
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
         let (bytes, _) = segment();
-        let payload = Bytes::from(bytes).slice(SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES..);
+        let header = SegmentHeader::decode(&bytes).unwrap();
+        let frame = frame::open(&header, &bytes, SEGMENT_HEADER_BYTES).unwrap();
+        let payload = Bytes::from(bytes).slice(frame.payload);
         let whole = [0, 3 + TERM_BYTES, payload.len()];
         for cut in (0..=payload.len()).filter(|cut| !whole.contains(cut)) {
             assert!(read_all(&payload.slice(..cut)).is_err(), "cut at {cut}");

@@ -21,8 +21,11 @@ use prost::Message as _;
 use super::error::StoreError;
 use super::memtable::Entry;
 
-/// The newest format of stored records, and of the data folder as a whole.
-pub const FORMAT: u32 = 1;
+/// The newest format of the data folder as a whole. 1: redb's blocks have no checksums, and the identity has none.
+pub const FORMAT: u32 = 2;
+
+/// The newest format of stored records.
+const RECORD_FORMAT: u8 = 1;
 
 /// Bodies up to this are kept inside the head's value: one look-up instead of two. Above, listing and looking at heads
 /// would pay for it. Measured: `docs/decisions/0002-write-ahead-log.md`.
@@ -65,7 +68,7 @@ pub(super) fn encode(key: &[u8], ballot: Ballot, record: &Record) -> Encoded {
         body = object.inline_body.take();
     }
     let mut head = Vec::with_capacity(RECORD_AT + message.encoded_len());
-    head.push(FORMAT as u8);
+    head.push(RECORD_FORMAT);
     head.extend_from_slice(&[0; 8]);
     push_ballot(&mut head, ballot);
     head.push(u8::from(body.is_some()));
@@ -88,7 +91,7 @@ pub(super) struct Checked {
 pub(super) fn check(key: &[u8], value: &[u8]) -> Result<Checked, StoreError> {
     let wrong = |what: &str| StoreError::Integrity(format!("the record of {}: {what}", readable(key)));
     match value.first() {
-        Some(&format) if u32::from(format) == FORMAT => {}
+        Some(&RECORD_FORMAT) => {}
         Some(&format) => return Err(wrong(&format!("it has the unknown format {format}"))),
         None => return Err(wrong("it is empty")),
     }

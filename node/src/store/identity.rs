@@ -1,6 +1,7 @@
-//! Whose data folder it is: a small text file, written last at the first start and never changed.
+//! Whose data folder it is: a small text file.
 //!
-//! It is read before anything else is touched, so that a wrong folder is refused unchanged.
+//! It is read before anything else is touched, so that a wrong folder is refused unchanged. From format 2 on its last
+//! line is a checksum of those before.
 
 use std::fmt::Write as _;
 use std::io;
@@ -16,10 +17,16 @@ const IDENTITY_FILE: &str = "identity";
 const IDENTITY_FILE_NEW: &str = "identity.new";
 /// Far more than a cluster's name and an id need.
 const IDENTITY_BYTES_MAX: u64 = 4096;
+/// How the line with the checksum begins.
+const CHECK: &str = "checksum: ";
+/// The first format that has one.
+const FORMAT_CHECKED: u32 = 2;
 
 /// Whose data folder it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Identity {
+    /// The folder's format.
+    pub(super) format: u32,
     pub(super) cluster: String,
     pub(super) node: NodeId,
 }
@@ -53,15 +60,23 @@ impl Identity {
         if format > FORMAT {
             return Err(OpenError::NewerFormat { found: format, newest: FORMAT });
         }
+        if format >= FORMAT_CHECKED {
+            let (said, check) = text.rsplit_once(CHECK).ok_or_else(|| damaged("it has no checksum"))?;
+            if check.trim_end() != checksum(said) {
+                return Err(damaged("its checksum is wrong"));
+            }
+        }
         let node = field("node")?.parse().map_err(|_| damaged("the node is not an id"))?;
-        Ok(Self { cluster: field("cluster")?.to_owned(), node })
+        Ok(Self { format, cluster: field("cluster")?.to_owned(), node })
     }
 
     /// Writes it, durable before this returns.
     pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         let mut text = String::new();
-        writeln!(text, "format: {FORMAT}\ncluster: {}\nnode: {}", self.cluster, self.node)
+        writeln!(text, "format: {}\ncluster: {}\nnode: {}", self.format, self.cluster, self.node)
             .expect("writing to a String cannot fail");
+        let check = checksum(&text);
+        writeln!(text, "{CHECK}{check}").expect("writing to a String cannot fail");
         let file = disk.open(IDENTITY_FILE_NEW, true)?;
         file.set_len(0)?;
         file.write_at(0, text.as_bytes())?;
@@ -69,6 +84,10 @@ impl Identity {
         disk.rename(IDENTITY_FILE_NEW, IDENTITY_FILE)?;
         disk.sync_dir("")
     }
+}
+
+fn checksum(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
 }
 
 fn damaged(what: &str) -> OpenError {

@@ -21,6 +21,7 @@ mod record_cache;
 mod replay;
 mod scan;
 mod shared;
+mod sums;
 mod wal;
 mod witnessed;
 mod writer;
@@ -37,17 +38,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::env::{Blocking, Env, real, tasks};
+use crate::env::{Blocking, Env, real, settle, tasks};
 
 pub use error::{OpenError, StoreError};
 pub use format::{BODY_INSIDE_BYTES_MAX, FORMAT};
 pub use operation::{ReplicaAnswer, ReplicaOp};
 pub use scan::{SCAN_ENTRIES_MAX, ScanEntry, ScanPage, ScanStart};
 
+use checkpoint::{CheckpointPolicy, Checkpoints};
 use open::Opened;
 use operation::{Done, OnDone, Task};
 use shared::Shared;
-use writer::{Command, Submission};
+use writer::{Command, Submission, Writer};
 
 /// Submissions that wait for the writer at most.
 const QUEUE_SUBMISSIONS: usize = 4096;
@@ -57,6 +59,11 @@ const QUEUE_KIB: u32 = 32 << 10;
 const SUBMISSION_BYTES_MAX: usize = 16 << 20;
 const _: () = assert!(SUBMISSION_BYTES_MAX <= (QUEUE_KIB as usize) << 10);
 const _: () = assert!(2 * SUBMISSION_BYTES_MAX <= frame::PAYLOAD_BYTES_MAX);
+
+/// Log bytes that begin a checkpoint where nothing else is asked: a replay of it takes well below a second.
+pub const CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
+/// Seconds after the last write until the rest is checkpointed, where nothing else is asked.
+pub const CHECKPOINT_QUIET_S: u32 = 5;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -81,8 +88,8 @@ impl StoreOptions {
             cluster: cluster.into(),
             fsync: true,
             cache_bytes: 16 << 20,
-            checkpoint_log_bytes: 16 << 20,
-            checkpoint_quiet: Duration::from_secs(5),
+            checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
+            checkpoint_quiet: Duration::from_secs(CHECKPOINT_QUIET_S.into()),
         }
     }
 }
@@ -129,8 +136,17 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the environment's data folder; an empty one becomes a new node's.
     pub async fn open(env: &Env, options: StoreOptions) -> Result<Self, OpenError> {
+        let policy = CheckpointPolicy {
+            log_bytes: options.checkpoint_log_bytes,
+            log_bytes_max: options.checkpoint_log_bytes.saturating_mul(2),
+            quiet: options.checkpoint_quiet,
+        };
         let opened = match env.blocking {
-            Blocking::InPlace => open::open(env, &options)?,
+            Blocking::InPlace => {
+                let opened = open::open(env, &options)?;
+                settle(&*env.disk).await;
+                opened
+            }
             Blocking::Threads => {
                 let (sender, receiver) = oneshot::channel();
                 let env = env.clone();
@@ -141,9 +157,10 @@ impl Store {
                 receiver.await.map_err(ended)??
             }
         };
-        let Opened { node, shared, writer } = opened;
+        let Opened { node, shared, wal, checkpointer } = opened;
+        let checkpoints = Checkpoints::start(env.blocking, checkpointer)?;
         let (commands, receiver) = mpsc::channel(QUEUE_SUBMISSIONS);
-        writer.start(receiver)?;
+        Writer::new(env.clone(), Arc::clone(&shared), wal, checkpoints, policy).start(receiver)?;
         let ticker = tasks::spawn(tick(Arc::clone(&shared), commands.downgrade()));
         let ticker = Arc::new(AbortOnDropHandle::new(ticker));
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));

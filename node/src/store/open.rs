@@ -7,29 +7,30 @@ use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::sometimes;
 use holdfast_core::term::Term;
 
-use crate::env::Env;
+use crate::env::{Disk, Env};
 
 use super::StoreOptions;
-use super::base::{BASE_FILE, Base};
-use super::checkpoint::{CheckpointPolicy, Checkpointer, Checkpoints};
+use super::base::{BASE_FILE, Base, BaseFiles};
+use super::checkpoint::Checkpointer;
 use super::error::OpenError;
-use super::frame::SEGMENT_HEADER_BYTES;
+use super::format::FORMAT;
+use super::frame::{SEGMENT_HEADER_BYTES, WAL_FORMAT};
 use super::identity::Identity;
 use super::memtable::Memtable;
 use super::replay::{Replayed, replay};
 use super::shared::{Published, Shared};
 use super::wal::{WAL_FOLDER, Wal, WalError, segment_path, segments};
 use super::witnessed;
-use super::writer::Writer;
 
 /// The log's first segment.
 const SEGMENT_FIRST: u64 = 1;
 
-/// An open data folder, its writer not started yet.
+/// An open data folder. Nothing runs on it yet.
 pub(super) struct Opened {
     pub(super) node: NodeId,
     pub(super) shared: Arc<Shared>,
-    pub(super) writer: Writer,
+    pub(super) wal: Wal,
+    pub(super) checkpointer: Checkpointer,
 }
 
 /// Opens the folder. Blocks.
@@ -40,13 +41,13 @@ pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenErro
         _ => OpenError::Io(error),
     })?;
     let identity = match Identity::read(disk)? {
-        Some(identity) if identity.cluster == options.cluster => identity,
+        Some(identity) if identity.cluster == options.cluster => upgraded(disk, identity)?,
         Some(Identity { cluster, .. }) => {
             return Err(OpenError::OtherCluster { found: cluster, asked: options.cluster.clone() });
         }
         None => first_start(env, options)?,
     };
-    let base = Base::open(Arc::clone(&env.disk), BASE_FILE, options.fsync, options.cache_bytes)?;
+    let base = Base::open(Arc::clone(&env.disk), BaseFiles::IN_USE, options.fsync, options.cache_bytes)?;
     let meta = base.meta()?.ok_or_else(|| OpenError::Damaged(format!("{BASE_FILE} is empty")))?;
     if meta.node != identity.node {
         return Err(OpenError::Damaged(format!(
@@ -58,7 +59,11 @@ pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenErro
     if let Some(abandoned) = abandoned {
         disk.remove(&segment_path(abandoned))?;
     }
-    let wal = Wal::resume(env, options.fsync, segment, end, sequence)?;
+    let newest = segment.format == WAL_FORMAT;
+    let mut wal = Wal::resume(env, options.fsync, segment, end, sequence)?;
+    if !newest {
+        wal.rotate(env).map_err(no_segment)?;
+    }
     sometimes!(
         segments(disk)?.first().is_some_and(|first| *first < meta.wal_first),
         "a crash came between a checkpoint and the removal of the log before it"
@@ -88,25 +93,18 @@ pub(super) fn open(env: &Env, options: &StoreOptions) -> Result<Opened, OpenErro
     let shared = Arc::new(Shared::new(published, claim, Arc::clone(&env.witness)));
     witnessed::opened(&shared, identity.node);
     let checkpointer = Checkpointer::new(base, Arc::clone(&env.disk), Arc::clone(&shared));
-    let checkpoints = Checkpoints::new(env.blocking, checkpointer)?;
-    let policy = CheckpointPolicy {
-        log_bytes: options.checkpoint_log_bytes,
-        log_bytes_max: options.checkpoint_log_bytes.saturating_mul(2),
-        quiet: options.checkpoint_quiet,
-    };
-    let writer = Writer::new(env.clone(), Arc::clone(&shared), wal, checkpoints, policy);
-    Ok(Opened { node: identity.node, shared, writer })
+    Ok(Opened { node: identity.node, shared, wal, checkpointer })
 }
 
 /// Makes a new node's folder. The identity is written last: without it nothing here was ever spoken of.
 fn first_start(env: &Env, options: &StoreOptions) -> Result<Identity, OpenError> {
-    const BASE_FILE_NEW: &str = "heads.redb.new";
     let disk = &*env.disk;
     check_unused(env, options)?;
     for number in segments(disk)? {
         disk.remove(&segment_path(number))?;
     }
-    for file in [BASE_FILE, BASE_FILE_NEW] {
+    let (used, new) = (BaseFiles::IN_USE, BaseFiles::NEW);
+    for file in [used.base, used.sums, new.base, new.sums] {
         match disk.remove(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -115,20 +113,41 @@ fn first_start(env: &Env, options: &StoreOptions) -> Result<Identity, OpenError>
     let mut id = [0; 16];
     env.ambient.random(&mut id);
     let node = NodeId(u128::from_be_bytes(id));
-    drop(disk.open(BASE_FILE_NEW, true)?);
-    let base = Base::open(Arc::clone(&env.disk), BASE_FILE_NEW, options.fsync, options.cache_bytes)?;
+    drop(disk.open(new.base, true)?);
+    drop(disk.open(new.sums, true)?);
+    let base = Base::open(Arc::clone(&env.disk), new, options.fsync, options.cache_bytes)?;
     base.initialise(node, SEGMENT_FIRST)?;
     drop(base);
-    disk.rename(BASE_FILE_NEW, BASE_FILE)?;
+    // Wherever the one is, the other must be.
+    disk.rename(new.sums, used.sums)?;
+    disk.sync_dir("")?;
+    disk.rename(new.base, used.base)?;
     disk.create_dir(WAL_FOLDER)?;
     disk.sync_dir("")?;
-    Wal::create(env, options.fsync, SEGMENT_FIRST, 1).map_err(|error| match error {
-        WalError::Full => OpenError::Io(io::ErrorKind::StorageFull.into()),
-        WalError::Failed(why) => OpenError::Io(io::Error::other(why)),
-    })?;
-    let identity = Identity { cluster: options.cluster.clone(), node };
+    Wal::create(env, options.fsync, SEGMENT_FIRST, 1).map_err(no_segment)?;
+    let identity = Identity { format: FORMAT, cluster: options.cluster.clone(), node };
     identity.write(disk)?;
     Ok(identity)
+}
+
+/// Brings a folder to the newest format: one of format 1 has no checksums of redb's blocks. The identity is written
+/// last, so that an interrupted upgrade is made again.
+fn upgraded(disk: &dyn Disk, identity: Identity) -> Result<Identity, OpenError> {
+    if identity.format == FORMAT {
+        return Ok(identity);
+    }
+    tracing::info!(from = identity.format, to = FORMAT, "the data folder is brought to a newer format");
+    BaseFiles::IN_USE.add_sums(disk)?;
+    let identity = Identity { format: FORMAT, ..identity };
+    identity.write(disk)?;
+    Ok(identity)
+}
+
+fn no_segment(error: WalError) -> OpenError {
+    match error {
+        WalError::Full => OpenError::Io(io::ErrorKind::StorageFull.into()),
+        WalError::Failed(why) => OpenError::Io(io::Error::other(why)),
+    }
 }
 
 /// A folder without an identity is either new, or left by a first start that did not end, or lost its identity. The
@@ -142,12 +161,17 @@ fn check_unused(env: &Env, options: &StoreOptions) -> Result<(), OpenError> {
             return Err(lost());
         }
     }
-    match disk.open(BASE_FILE, false) {
+    let files = BaseFiles::IN_USE;
+    match disk.open(files.base, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => drop(file?),
     }
+    match disk.open(files.sums, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => files.add_sums(disk)?,
+        file => drop(file?),
+    }
     // It got its name only once it was whole.
-    let base = Base::open(Arc::clone(&env.disk), BASE_FILE, options.fsync, options.cache_bytes)?;
+    let base = Base::open(Arc::clone(&env.disk), BaseFiles::IN_USE, options.fsync, options.cache_bytes)?;
     let unused = base.is_unused()?;
     sometimes!(unused, "a first start that a crash interrupted is made again");
     if unused { Ok(()) } else { Err(lost()) }

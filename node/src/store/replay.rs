@@ -1,7 +1,7 @@
 //! Reading the write-ahead log back at start.
 //!
 //! A torn tail of the last segment is the clean end of a crash: nothing of it was ever answered. Anything else that
-//! does not fit is damage and stops the start, because going on would forget promises and accepted records.
+//! does not fit, a last frame that was written whole and has changed among it, is damage and stops the start, because going on would forget promises and accepted records.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::env::Disk;
 
 use super::error::OpenError;
 use super::fact::{self, Fact};
-use super::frame::{self, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::frame::{self, Frame, SEGMENT_HEADER_BYTES, SegmentHeader, Tail};
 use super::memtable::Generation;
 use super::wal::{segment_path, segments};
 
@@ -82,25 +82,27 @@ fn replay_segment(
 ) -> Result<Replayed, OpenError> {
     let mut sequence = segment.first_sequence;
     let mut at = SEGMENT_HEADER_BYTES;
-    while let Some((found, len)) = frame::open(&segment, bytes, at) {
+    while let Some(Frame { sequence: found, payload, end }) = frame::open(&segment, bytes, at) {
         if found != sequence {
             return Err(damaged(segment.number, at as u64, "a frame has another's sequence number"));
         }
-        let start = at + FRAME_HEADER_BYTES;
-        let payload = bytes.slice(start..start + len);
+        let payload = bytes.slice(payload);
         for fact in fact::read_all(&payload).map_err(|what| damaged(segment.number, at as u64, &what))? {
             match fact {
                 Fact::Promise(partition, term) => facts.promise(partition, term),
                 Fact::Record(key, entry) => facts.store(key, entry),
             }
         }
-        at = start + len;
+        at = end;
         sequence += 1;
         frames += 1;
     }
     // In a segment that is not the last, what is missing shows in the next one's first sequence.
     if last && frame::find(&segment, bytes, at).is_some() {
         return Err(damaged(segment.number, at as u64, "a frame is not whole, but one after it is"));
+    }
+    if last && frame::tail(&segment, bytes, at) == Tail::Damaged {
+        return Err(damaged(segment.number, at as u64, "the last frame is not what was written"));
     }
     sometimes!(
         last && bytes[at..].iter().any(|byte| *byte != 0),

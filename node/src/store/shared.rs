@@ -11,7 +11,8 @@ use holdfast_core::record::Record;
 use holdfast_core::register::Digest;
 use holdfast_core::sometimes;
 use holdfast_core::term::{Ballot, Term};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::env::witness::Witness;
@@ -73,8 +74,7 @@ pub(super) struct Shared {
     /// Cancelled once `failure` is set.
     failed: CancellationToken,
     closed: AtomicBool,
-    phase: Mutex<CheckpointPhase>,
-    phase_changed: Condvar,
+    phase: watch::Sender<CheckpointPhase>,
     /// Held while redb's file is written, and perhaps opened again.
     pub(super) base_writing: Mutex<()>,
     /// Is told what has become durable.
@@ -92,8 +92,7 @@ impl Shared {
             failure: OnceLock::new(),
             failed: CancellationToken::new(),
             closed: AtomicBool::new(false),
-            phase: Mutex::new(CheckpointPhase::Idle),
-            phase_changed: Condvar::new(),
+            phase: watch::Sender::new(CheckpointPhase::Idle),
             base_writing: Mutex::new(()),
             witness,
             claim: Mutex::new(Some(claim)),
@@ -208,18 +207,17 @@ impl Shared {
     }
 
     pub(super) fn phase(&self) -> CheckpointPhase {
-        *self.phase.lock()
+        *self.phase.borrow()
     }
 
     pub(super) fn set_phase(&self, phase: CheckpointPhase) {
-        *self.phase.lock() = phase;
-        self.phase_changed.notify_all();
+        self.phase.send_replace(phase);
     }
 
-    /// Blocks while a checkpoint is running.
-    pub(super) fn wait_while(&self, waiting: impl Fn(CheckpointPhase) -> bool) -> CheckpointPhase {
-        let mut phase = self.phase.lock();
-        self.phase_changed.wait_while(&mut phase, |phase| waiting(*phase));
-        *phase
+    /// Waits while a checkpoint is running.
+    pub(super) async fn wait_while(&self, waiting: impl Fn(CheckpointPhase) -> bool) -> CheckpointPhase {
+        let mut phase = self.phase.subscribe();
+        let phase = phase.wait_for(|phase| !waiting(*phase)).await;
+        *phase.expect("its sender is in here")
     }
 }

@@ -6,10 +6,10 @@ use std::io;
 
 use holdfast_core::sometimes;
 
-use crate::env::{Disk, DiskFile, Env};
+use crate::env::{Disk, DiskFile, Env, settle};
 
 use super::error::is_disk_full;
-use super::frame::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::frame::{self, SEGMENT_HEADER_BYTES, SegmentHeader, WAL_FORMAT};
 
 /// The folder of the segments.
 pub(super) const WAL_FOLDER: &str = "wal";
@@ -80,7 +80,7 @@ impl Wal {
     pub(super) fn create(env: &Env, fsync: bool, number: u64, sequence: u64) -> Result<Self, WalError> {
         let mut salt = [0; 32];
         env.ambient.random(&mut salt);
-        let segment = SegmentHeader { number, first_sequence: sequence, salt };
+        let segment = SegmentHeader { format: WAL_FORMAT, number, first_sequence: sequence, salt };
         let file = match start_segment(&*env.disk, fsync, &segment) {
             Ok(file) => file,
             Err(error) if is_disk_full(&error) => {
@@ -122,11 +122,11 @@ impl Wal {
         self.segment.number
     }
 
-    /// Appends a frame and makes it durable. `frame` begins with room for its header.
-    pub(super) fn append(&mut self, frame: &mut [u8]) -> Result<(), WalError> {
+    /// Appends a frame and makes it durable. `frame` begins with room for its header. `disk`: where the log is.
+    pub(super) async fn append(&mut self, disk: &dyn Disk, frame: &mut Vec<u8>) -> Result<(), WalError> {
         self.cut_tail()?;
-        self.fill_ahead(frame.len())?;
         frame::seal(frame, &self.segment, self.end, self.sequence);
+        self.fill_ahead(frame.len())?;
         if let Err(error) = self.file.write_at(self.end, frame) {
             if is_disk_full(&error) {
                 sometimes!("a frame of the log finds no room");
@@ -136,10 +136,12 @@ impl Wal {
             sometimes!("a frame of the log cannot be written");
             return Err(failed("writing the log failed", &error));
         }
+        settle(disk).await;
         if self.fsync {
             let synced = self.file.sync_data();
             sometimes!(synced.is_err(), "a frame of the log cannot be synced");
             synced.map_err(|error| failed("syncing the log failed", &error))?;
+            settle(disk).await;
         }
         self.end += frame.len() as u64;
         self.sequence += 1;
@@ -180,7 +182,12 @@ impl Wal {
     fn cut_tail(&mut self) -> Result<(), WalError> {
         if self.tail_dirty {
             sometimes!("what a full disk left of a frame is cut off the log");
-            self.file.set_len(self.end).map_err(|error| failed("cutting the log's tail failed", &error))?;
+            let cut = |error: io::Error| failed("cutting the log's tail failed", &error);
+            self.file.set_len(self.end).map_err(cut)?;
+            // What was half written must not shine through a later frame that is torn.
+            if self.fsync {
+                self.file.sync_data().map_err(cut)?;
+            }
             self.filled = self.end;
             self.tail_dirty = false;
         }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::sometimes;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::env::{Blocking, Env, real, tasks};
+use crate::env::{Blocking, Env, real, settle, tasks};
 
 use super::batch::Batch;
 use super::checkpoint::{CheckpointPolicy, Checkpoints, Job};
@@ -66,31 +67,18 @@ impl Writer {
         Self { env, shared, wal, checkpoints, policy, quiet: None, no_room_to_rotate: false }
     }
 
-    /// Runs until it is closed or nobody can ask any more.
-    pub(super) fn start(mut self, mut commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
+    /// Starts it: on a thread of its own, or on a task. Within a tokio runtime.
+    pub(super) fn start(self, commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
         match self.env.blocking {
             Blocking::InPlace => {
-                tasks::spawn(async move {
-                    let mut next = commands.recv().await;
-                    while let Some(first) = next {
-                        match self.on_commands(first, &mut commands) {
-                            Some(closed) => return self.end(closed, commands),
-                            None => next = commands.recv().await,
-                        }
-                    }
-                });
+                tasks::spawn(self.run(commands));
             }
             Blocking::Threads => {
                 let shared = Arc::clone(&self.shared);
+                let runtime = Handle::current();
                 real::spawn_thread("store", move || {
-                    let ended = catch_unwind(AssertUnwindSafe(move || {
-                        while let Some(first) = commands.blocking_recv() {
-                            if let Some(closed) = self.on_commands(first, &mut commands) {
-                                return self.end(closed, commands);
-                            }
-                        }
-                    }));
-                    if ended.is_err() {
+                    let work = || runtime.block_on(self.run(commands));
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
                         shared.fail("the store's writer panicked");
                     }
                 })?;
@@ -99,8 +87,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Runs until it is closed or nobody can ask any more.
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(first) = commands.recv().await {
+            if let Some(closed) = self.on_commands(first, &mut commands).await {
+                return self.end(closed, commands).await;
+            }
+        }
+    }
+
     /// Carries out `first` and what else is queued, as one batch. Some: the store was closed.
-    fn on_commands(
+    async fn on_commands(
         &mut self,
         first: Command,
         commands: &mut mpsc::Receiver<Command>,
@@ -114,7 +111,7 @@ impl Writer {
                     log_bytes += submission.log_bytes;
                     batch.push(submission);
                 }
-                Command::Tick(now) => self.on_tick(now),
+                Command::Tick(now) => self.on_tick(now).await,
                 Command::Close(sender) => {
                     closed = Some(sender);
                     break;
@@ -125,19 +122,21 @@ impl Writer {
             }
         }
         if !batch.is_empty() {
-            self.on_batch(batch, log_bytes);
-            self.checkpoint_if_due(Duration::ZERO);
+            self.on_batch(batch, log_bytes).await;
+            self.checkpoint_if_due(Duration::ZERO).await;
         }
         closed
     }
 
-    fn on_batch(&mut self, batch: Vec<Submission>, log_bytes: usize) {
+    async fn on_batch(&mut self, batch: Vec<Submission>, log_bytes: usize) {
         sometimes!(batch.len() > 1, "several askers share one sync of the log");
-        let room = self.wait_for_room();
+        let room = self.wait_for_room().await;
         if let Err(error) = self.shared.check() {
             return batch.into_iter().for_each(|submission| submission.done.refuse(&error));
         }
-        match self.commit(batch.iter().flat_map(|submission| &submission.tasks), log_bytes, room) {
+        let shared = Arc::clone(&self.shared);
+        let judged = judge(&shared, batch.iter().flat_map(|submission| &submission.tasks), log_bytes);
+        match self.commit(judged, room).await {
             Ok(answers) => {
                 let mut answers = answers.into_iter();
                 for Submission { tasks, done, room, .. } in batch {
@@ -149,11 +148,15 @@ impl Writer {
             Err(StoreError::DiskFull) => {
                 sometimes!("a commit finds no room, so each of its operations is tried for itself");
                 for Submission { tasks, done, .. } in batch {
-                    let each = tasks.iter().map(|task| {
-                        let answers = self.commit([task], task.log_bytes(), room)?;
-                        answers.into_iter().next().expect("one task has one answer")
-                    });
-                    done.answer(each.collect());
+                    let mut each = Vec::with_capacity(tasks.len());
+                    for task in &tasks {
+                        let judged = judge(&shared, [task], task.log_bytes());
+                        let answers = self.commit(judged, room).await;
+                        each.push(answers.and_then(|answers| {
+                            answers.into_iter().next().expect("one task has one answer")
+                        }));
+                    }
+                    done.answer(each);
                 }
             }
             Err(error) => batch.into_iter().for_each(|submission| submission.done.refuse(&error)),
@@ -161,50 +164,48 @@ impl Writer {
     }
 
     /// One group commit. Without `room` only what changes nothing is carried out.
-    fn commit<'t>(
+    async fn commit(
         &mut self,
-        tasks: impl IntoIterator<Item = &'t Task>,
-        log_bytes: usize,
+        mut batch: Batch<'_>,
         room: bool,
     ) -> Result<Vec<Result<ReplicaAnswer, StoreError>>, StoreError> {
         self.shared.check()?;
-        let shared = Arc::clone(&self.shared);
-        let mut batch = Batch::new(&shared, log_bytes);
-        for task in tasks {
-            batch.on_task(task);
-        }
+        let counters = &self.shared.counters;
         if batch.has_facts() {
-            let appended = if room { self.wal.append(batch.frame()) } else { Err(WalError::Full) };
+            let appended = match room {
+                true => self.wal.append(&*self.env.disk, batch.frame()).await,
+                false => Err(WalError::Full),
+            };
             match appended {
                 Ok(()) => {}
                 Err(WalError::Full) => {
-                    count(&shared.counters.disk_full, 1);
+                    count(&counters.disk_full, 1);
                     return Err(StoreError::DiskFull);
                 }
                 Err(WalError::Failed(why)) => {
-                    shared.fail(&why);
+                    self.shared.fail(&why);
                     return Err(StoreError::Failed(why));
                 }
             }
-            count(&shared.counters.commits, 1);
-            count(&shared.counters.log_bytes, batch.frame().len() as u64);
+            count(&counters.commits, 1);
+            count(&counters.log_bytes, batch.frame().len() as u64);
         }
         let has_facts = batch.has_facts();
         let answers = batch.publish();
         if has_facts {
-            shared.pending.start();
+            self.shared.pending.start();
         }
-        count(&shared.counters.operations, answers.len() as u64);
+        count(&self.shared.counters.operations, answers.len() as u64);
         Ok(answers)
     }
 
     /// Waits for the running checkpoint when the log is at its limit. `false`: that one found no room, so nothing more
     /// can be taken until it does.
-    fn wait_for_room(&self) -> bool {
+    async fn wait_for_room(&self) -> bool {
         if !self.policy.must_wait(self.active_log_bytes()) {
             return true;
         }
-        let phase = self.shared.wait_while(|phase| phase == CheckpointPhase::Running);
+        let phase = self.shared.wait_while(|phase| phase == CheckpointPhase::Running).await;
         phase != CheckpointPhase::Full
     }
 
@@ -212,7 +213,7 @@ impl Writer {
         self.shared.published.read().memtable.active.log_bytes
     }
 
-    fn on_tick(&mut self, now: Instant) {
+    async fn on_tick(&mut self, now: Instant) {
         sometimes!(self.no_room_to_rotate, "a new log segment that found no room is tried again");
         self.no_room_to_rotate = false;
         if self.shared.phase() == CheckpointPhase::Full {
@@ -225,26 +226,28 @@ impl Writer {
                     now.saturating_duration_since(since) >= self.policy.quiet,
                     "a store that is quiet is checkpointed"
                 );
-                self.checkpoint_if_due(now.saturating_duration_since(since));
+                self.checkpoint_if_due(now.saturating_duration_since(since)).await;
             }
             _ => self.quiet = Some((log_bytes, now)),
         }
     }
 
-    fn checkpoint_if_due(&mut self, quiet: Duration) {
+    async fn checkpoint_if_due(&mut self, quiet: Duration) {
         if self.policy.is_due(self.active_log_bytes(), quiet)
             && self.shared.phase() == CheckpointPhase::Idle
             && !self.no_room_to_rotate
         {
-            self.begin_checkpoint();
+            self.begin_checkpoint().await;
         }
     }
 
-    fn begin_checkpoint(&mut self) {
+    async fn begin_checkpoint(&mut self) {
         if self.shared.check().is_err() {
             return;
         }
-        match self.wal.rotate(&self.env) {
+        let rotated = self.wal.rotate(&self.env);
+        settle(&*self.env.disk).await;
+        match rotated {
             Ok(()) => {
                 let frozen = self.shared.published.write().memtable.freeze();
                 let job = Job { frozen, wal_first: self.wal.segment() };
@@ -270,7 +273,7 @@ impl Writer {
     }
 
     /// The last checkpoint, so that the next start has nothing to replay. Without room the log keeps it.
-    fn end(mut self, closed: oneshot::Sender<()>, mut commands: mpsc::Receiver<Command>) {
+    async fn end(mut self, closed: oneshot::Sender<()>, mut commands: mpsc::Receiver<Command>) {
         commands.close();
         while let Ok(command) = commands.try_recv() {
             if let Command::Work(submission) = command {
@@ -278,16 +281,29 @@ impl Writer {
             }
         }
         let running = |phase| phase == CheckpointPhase::Running;
-        if self.shared.wait_while(running) == CheckpointPhase::Idle
+        if self.shared.wait_while(running).await == CheckpointPhase::Idle
             && !self.shared.published.read().memtable.active.is_empty()
         {
             sometimes!("a store that is closed writes its last checkpoint");
-            self.begin_checkpoint();
-            self.shared.wait_while(running);
+            self.begin_checkpoint().await;
+            self.shared.wait_while(running).await;
         }
-        self.checkpoints.end(&self.shared);
+        self.checkpoints.end(&self.shared).await;
         self.shared.close();
         // Whoever asked for it may have gone.
         let _ = closed.send(());
     }
+}
+
+/// Judges operations in their order.
+fn judge<'s, 't>(
+    shared: &'s Shared,
+    tasks: impl IntoIterator<Item = &'t Task>,
+    log_bytes: usize,
+) -> Batch<'s> {
+    let mut batch = Batch::new(shared, log_bytes);
+    for task in tasks {
+        batch.on_task(task);
+    }
+    batch
 }

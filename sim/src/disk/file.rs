@@ -1,40 +1,138 @@
-//! One file's bytes: those that were synced, and those that are read back.
+//! One file's bytes: those that are on the platter, those that are read back, and the way from the one to the other.
+
+use std::sync::Arc;
+
+use super::Random;
+use super::paged::{Paged, is_zeros};
 
 /// What a disk writes in one piece.
-const SECTOR_BYTES: usize = 512;
+pub const SECTOR_BYTES: usize = 512;
 
-/// One change of a file.
+/// What a change does to a file.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
-    Write { offset: usize, data: Vec<u8> },
+pub(super) enum Action {
+    Write { offset: usize, data: Arc<[u8]> },
     SetLen(usize),
 }
 
-/// A file's bytes.
+/// What becomes of a change when it reaches the platter.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fate {
+    /// It lands where it belongs.
+    Honest,
+    /// Nothing lands. `evicted`: once it should have, reads show it.
+    Lost { evicted: bool },
+    /// It lands in another file or at another place. `evicted`: reads show it then.
+    Misdirected { file: usize, offset: usize, evicted: bool },
+}
+
+/// One change that is not on the platter yet.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// Counts the file's changes: the key of the draws about it.
+    pub(super) number: u64,
+    pub(super) action: Action,
+    pub(super) fate: Fate,
+}
+
+/// A write that lands in another place than it was meant for.
+#[derive(Clone, Debug)]
+pub(super) struct Astray {
+    pub(super) file: usize,
+    pub(super) offset: usize,
+    pub(super) data: Vec<u8>,
+    pub(super) evicted: bool,
+}
+
+/// A file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
+    /// Under which name it was made.
+    pub(super) path: String,
     /// What a power loss leaves for certain.
-    synced: Vec<u8>,
+    pub(super) platter: Paged,
     /// What is read back.
-    now: Vec<u8>,
-    /// The way from one to the other.
-    unsynced: Vec<Change>,
+    pub(super) now: Paged,
+    pub(super) unsynced: Vec<Change>,
+    /// How often it was changed, read and synced: keys of draws.
+    pub(super) changes: u64,
+    pub(super) reads: u64,
+    pub(super) syncs: u64,
+    /// Shared with the open handles: a file without a name lives as long as they do.
+    pub(super) handles: Arc<()>,
+}
+
+/// A part of what is not on the platter, which a power loss keeps or loses as a whole.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// The file is cut, or grown with zeros.
+    SetLen(usize),
+    /// The file is at least this long: a write beyond its end made it so, whether or not its bytes follow.
+    Grow(usize),
+    /// Bytes within one sector; or more sectors, all of zeros.
+    Bytes { offset: usize, data: Arc<[u8]>, from: usize, end: usize },
 }
 
 impl Content {
-    pub(super) fn now(&self) -> &[u8] {
-        &self.now
+    pub(super) fn new(path: &str) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
     }
 
-    pub(super) fn change(&mut self, change: Change) {
-        apply(&mut self.now, &change);
-        self.unsynced.push(change);
-    }
-
-    pub(super) fn sync(&mut self) {
-        for change in self.unsynced.drain(..) {
-            apply(&mut self.synced, &change);
+    /// Where one of its bytes is, not a zero if one is found soon. It has some.
+    pub(super) fn somewhere(&self, random: &mut Random) -> usize {
+        const DRAWS: usize = 64;
+        let mut offset = 0;
+        for _ in 0..DRAWS {
+            offset = random.index(self.now.len());
+            let mut byte = [0];
+            if self.now.read(offset, &mut byte).is_some() && byte != [0] {
+                break;
+            }
         }
+        offset
+    }
+
+    pub(super) fn change(&mut self, action: Action, fate: Fate) {
+        apply(&mut self.now, &action);
+        self.unsynced.push(Change { number: self.changes, action, fate });
+        self.changes += 1;
+    }
+
+    /// Everything reaches the platter. Answers how many writes were lost by it, and those that go astray.
+    pub(super) fn sync(&mut self) -> (u64, Vec<Astray>) {
+        let (mut lost, mut astray) = (0, Vec::new());
+        for change in std::mem::take(&mut self.unsynced) {
+            match (change.fate, &change.action) {
+                (Fate::Honest, action) => apply(&mut self.platter, action),
+                (_, Action::SetLen(_)) => apply(&mut self.platter, &change.action),
+                (fate, Action::Write { offset, data }) => {
+                    let missed = !self.platter.holds(*offset, data);
+                    let evicted = match fate {
+                        Fate::Misdirected { file, offset, evicted } => {
+                            astray.push(Astray { file, offset, data: data.to_vec(), evicted });
+                            evicted
+                        }
+                        Fate::Lost { evicted } => {
+                            lost += u64::from(missed);
+                            evicted
+                        }
+                        Fate::Honest => false,
+                    };
+                    // The file's length is the file system's, which is told otherwise than by this write.
+                    let end = offset + data.len();
+                    if self.platter.len() < end {
+                        self.platter.resize(end);
+                    }
+                    if evicted {
+                        let mut there = vec![0; data.len()];
+                        if self.platter.read(*offset, &mut there).is_some() {
+                            self.now.write(*offset, &there);
+                        }
+                    }
+                }
+            }
+        }
+        (lost, astray)
     }
 
     /// A sync failed: the kernel takes the pages for clean, so that no later sync writes them.
@@ -42,43 +140,75 @@ impl Content {
         self.unsynced.clear();
     }
 
-    /// Of what was not synced, the sectors survive that `keeps` chooses. Says how many changes and sectors did not.
-    pub(super) fn lose_power(&mut self, mut keeps: impl FnMut() -> bool) -> usize {
-        let mut lost = 0;
-        for change in self.unsynced.drain(..) {
-            match change {
-                Change::SetLen(_) if !keeps() => lost += 1,
-                Change::SetLen(_) => apply(&mut self.synced, &change),
-                Change::Write { offset, data } => {
-                    let mut at = 0;
-                    while at < data.len() {
-                        let sector_end = ((offset + at) / SECTOR_BYTES + 1) * SECTOR_BYTES;
-                        let end = data.len().min(sector_end - offset);
-                        if keeps() {
-                            put(&mut self.synced, offset + at, &data[at..end]);
-                        } else {
-                            lost += 1;
-                        }
-                        at = end;
+    /// What is not on the platter, in parts, each with the number of its change and its own within that. A run of zero
+    /// sectors is one part: all that a reader of the file could see of a split is its length.
+    pub(super) fn parts(&self) -> Vec<(u64, usize, Part)> {
+        let mut parts = Vec::new();
+        let mut len = self.platter.len();
+        for change in &self.unsynced {
+            let before = parts.len();
+            let mut add = |part| parts.push((change.number, parts.len() - before, part));
+            match &change.action {
+                Action::SetLen(new) => {
+                    len = *new;
+                    add(Part::SetLen(*new));
+                }
+                Action::Write { offset, data } => {
+                    let end = offset + data.len();
+                    if end > len {
+                        len = end;
+                        add(Part::Grow(end));
+                    }
+                    if !matches!(change.fate, Fate::Honest) {
+                        continue;
+                    }
+                    for (from, end) in sectors(*offset, data) {
+                        add(Part::Bytes { offset: *offset, data: data.clone(), from, end });
                     }
                 }
             }
         }
-        self.now.clone_from(&self.synced);
-        lost
+        parts
+    }
+
+    /// The power is gone: of `parts` those survive that are chosen.
+    pub(super) fn lose_power(&mut self, kept: impl IntoIterator<Item = Part>) {
+        self.unsynced.clear();
+        for part in kept {
+            match part {
+                Part::SetLen(len) => self.platter.resize(len),
+                Part::Grow(len) => self.platter.resize(len.max(self.platter.len())),
+                Part::Bytes { offset, data, from, end } => {
+                    self.platter.write(offset + from, &data[from..end]);
+                }
+            }
+        }
+        self.now = self.platter.clone();
     }
 }
 
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
-    match change {
-        Change::SetLen(len) => bytes.resize(*len, 0),
-        Change::Write { offset, data } => put(bytes, *offset, data),
+/// The pieces of a write, each within one sector or a run of zero sectors, as ranges of the data.
+fn sectors(offset: usize, data: &[u8]) -> Vec<(usize, usize)> {
+    let mut pieces: Vec<(usize, usize)> = Vec::new();
+    let mut last_zeros = false;
+    let mut from = 0;
+    while from < data.len() {
+        let sector_end = ((offset + from) / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        let end = data.len().min(sector_end - offset);
+        let these_zeros = is_zeros(&data[from..end]);
+        match pieces.last_mut() {
+            Some(last) if last_zeros && these_zeros => last.1 = end,
+            _ => pieces.push((from, end)),
+        }
+        last_zeros = these_zeros;
+        from = end;
     }
+    pieces
 }
 
-fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    if bytes.len() < offset + data.len() {
-        bytes.resize(offset + data.len(), 0);
+fn apply(bytes: &mut Paged, action: &Action) {
+    match action {
+        Action::SetLen(len) => bytes.resize(*len),
+        Action::Write { offset, data } => bytes.write(*offset, data),
     }
-    bytes[offset..offset + data.len()].copy_from_slice(data);
 }

@@ -1,6 +1,6 @@
 //! Names of files: those whose folder was synced, and those that are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that change together: a rename is one change of two names.
 pub(super) type NameChange = Vec<(String, Option<usize>)>;
@@ -10,12 +10,18 @@ pub(super) type NameChange = Vec<(String, Option<usize>)>;
 pub(super) struct Names {
     now: BTreeMap<String, usize>,
     synced: BTreeMap<String, usize>,
-    unsynced: Vec<NameChange>,
+    /// Each with its number: the key of the draws about it.
+    unsynced: Vec<(u64, NameChange)>,
+    changes: u64,
 }
 
 impl Names {
     pub(super) fn now(&self) -> &BTreeMap<String, usize> {
         &self.now
+    }
+
+    pub(super) fn synced(&self) -> &BTreeMap<String, usize> {
+        &self.synced
     }
 
     pub(super) fn find(&self, path: &str) -> Option<usize> {
@@ -30,24 +36,35 @@ impl Names {
 
     pub(super) fn change(&mut self, change: NameChange) {
         apply(&mut self.now, &change);
-        self.unsynced.push(change);
+        self.unsynced.push((self.changes, change));
+        self.changes += 1;
     }
 
     pub(super) fn sync(&mut self, folder: &str) {
-        let touches = |change: &NameChange| change.iter().any(|(name, _)| parent(name) == folder);
-        let (synced, rest) = std::mem::take(&mut self.unsynced).into_iter().partition(touches);
+        let touches = |change: &(u64, NameChange)| change.1.iter().any(|(name, _)| parent(name) == folder);
+        let (synced, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unsynced).into_iter().partition(touches);
         self.unsynced = rest;
-        let synced: Vec<NameChange> = synced;
-        for change in &synced {
+        for (_, change) in &synced {
             apply(&mut self.synced, change);
         }
     }
 
+    /// Whether a sync of the folder would change anything.
+    pub(super) fn is_unsynced(&self, folder: &str) -> bool {
+        self.unsynced.iter().any(|(_, change)| change.iter().any(|(name, _)| parent(name) == folder))
+    }
+
+    /// What a power loss keeps or loses, each with its number.
+    pub(super) fn unsynced(&self) -> &[(u64, NameChange)] {
+        &self.unsynced
+    }
+
     /// Of the unsynced changes those survive that `keeps` chooses. Says how many did not.
-    pub(super) fn lose_power(&mut self, mut keeps: impl FnMut() -> bool) -> usize {
+    pub(super) fn lose_power(&mut self, mut keeps: impl FnMut(u64) -> bool) -> u64 {
         let mut lost = 0;
-        for change in std::mem::take(&mut self.unsynced) {
-            if keeps() {
+        for (number, change) in std::mem::take(&mut self.unsynced) {
+            if keeps(number) {
                 apply(&mut self.synced, &change);
             } else {
                 lost += 1;
@@ -55,6 +72,18 @@ impl Names {
         }
         self.now.clone_from(&self.synced);
         lost
+    }
+
+    /// The files that some name leads to, or can after a power loss.
+    pub(super) fn reachable(&self) -> BTreeSet<usize> {
+        let unsynced = self.unsynced.iter().flat_map(|(_, change)| change).filter_map(|(_, at)| *at);
+        self.now.values().chain(self.synced.values()).copied().chain(unsynced).collect()
+    }
+
+    /// Gone, behind everybody's back. Says whether it was there.
+    pub(super) fn erase(&mut self, path: &str) -> bool {
+        self.synced.remove(path);
+        self.now.remove(path).is_some()
     }
 }
 

@@ -28,7 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
-use holdfast_core::record::Object;
+use holdfast_core::record::{Object, Record};
 use holdfast_core::term::{Ballot, Term};
 use node::env::witness::{Fact, Recovered, Witness};
 use parking_lot::Mutex;
@@ -103,7 +103,10 @@ struct Host {
     node: Option<NodeId>,
     /// How often a store was opened here.
     lives: u64,
+    /// Its disk has not kept what it said it would.
     excused: bool,
+    /// And the node came back without some of it, or so that nobody can tell.
+    has_forgotten: bool,
 }
 
 /// What one node has acknowledged.
@@ -126,10 +129,17 @@ impl Oracles {
         Arc::new(OfNode { host: host.to_owned(), oracles: self.clone() })
     }
 
-    /// The disk of `host` has lied or lost what it had synced: what its node knows no more when it is opened next is not
-    /// the node's fault. What it then says and does is checked as ever.
+    /// The disk of `host` lies, or loses what it had synced: that its node knows less when it is opened next is not the
+    /// node's fault. Such a node must not take part any more ([`Self::has_forgotten`]).
     pub fn excuse_disk(&self, host: &str) {
         self.0.lock().hosts.entry(host.to_owned()).or_default().excused = true;
+    }
+
+    /// Whether a node with an excused disk was opened and knew less than it had acknowledged, or could not be read
+    /// through. Whoever runs it must end it before it speaks: a voter without memory is beyond what any protocol of this
+    /// sort promises to survive. What it says all the same is held against what it had acknowledged.
+    pub fn has_forgotten(&self, host: &str) -> bool {
+        self.0.lock().hosts.get(host).is_some_and(|host| host.has_forgotten)
     }
 
     /// The first thing that must not be. Later ones are not looked for: they follow from it, as a rule.
@@ -266,40 +276,21 @@ impl State {
         let host = self.hosts.entry(name.to_owned()).or_default();
         host.node = Some(node);
         host.lives += 1;
-        let excused = std::mem::take(&mut host.excused);
         let replica = self.replicas.entry(node).or_default();
-        for (partition, term) in Partition::all().zip(promised) {
-            if *term < replica.promised(partition) && !excused {
-                let before = replica.promised(partition);
-                return Err(wrong(
-                    KEPT,
-                    format!(
-                        "had promised term {before:?} of partition {partition} and comes back with {term:?}"
-                    ),
-                ));
-            }
-            if *term != Term::ZERO || excused {
-                replica.promised.insert(partition, *term);
-            }
+        let missing = replica.missing(promised, holds);
+        if host.excused && (missing.is_some() || holds.is_none()) {
+            host.has_forgotten = true;
+            return Ok(());
+        }
+        if let Some(missing) = missing {
+            return Err(wrong(KEPT, missing));
+        }
+        for (partition, term) in Partition::all().zip(promised).filter(|(_, term)| **term != Term::ZERO) {
+            replica.promised.insert(partition, *term);
         }
         replica.known = holds.is_some();
         let Some(holds) = holds else { return Ok(()) };
-        let found: BTreeMap<_, _> =
-            holds.iter().map(|recovered| (&recovered.name, &recovered.held)).collect();
-        for (name, before) in &replica.holds {
-            let now = match found.get(name) {
-                // Damaged, and known to be: no answer rests on it.
-                Some(None) => continue,
-                Some(Some((ballot, _))) => *ballot,
-                None => Ballot::ZERO,
-            };
-            if now < *before && !excused {
-                return Err(wrong(
-                    KEPT,
-                    format!("had stored {name} under {before:?} and comes back with {}", or_nothing(now)),
-                ));
-            }
-        }
+        let found = by_name(holds);
         replica.holds.retain(|name, _| matches!(found.get(name), Some(None)));
         for Recovered { name, held } in holds {
             let Some((ballot, record)) = held else { continue };
@@ -332,6 +323,30 @@ impl Replica {
     fn promise(&mut self, partition: Partition, term: Term) {
         let promised = self.promised.entry(partition).or_insert(term);
         *promised = term.max(*promised);
+    }
+
+    /// What it has acknowledged and a start did not find; what is damaged, and known to be, counts as found: no answer
+    /// rests on it.
+    fn missing(&self, promised: &[Term], holds: Option<&[Recovered]>) -> Option<String> {
+        for (partition, term) in Partition::all().zip(promised) {
+            let before = self.promised(partition);
+            if *term < before {
+                return Some(format!(
+                    "had promised term {before:?} of partition {partition} and comes back with {term:?}"
+                ));
+            }
+        }
+        let found = by_name(holds?);
+        self.holds.iter().find_map(|(name, before)| {
+            let now = match found.get(name) {
+                Some(None) => return None,
+                Some(Some((ballot, _))) => *ballot,
+                None => Ballot::ZERO,
+            };
+            let missing =
+                || format!("had stored {name} under {before:?} and comes back with {}", or_nothing(now));
+            (now < *before).then(missing)
+        })
     }
 
     fn held(&self, name: &ObjectName) -> Ballot {
@@ -376,6 +391,10 @@ impl Replica {
             _ => Ok(()),
         }
     }
+}
+
+fn by_name(holds: &[Recovered]) -> BTreeMap<&ObjectName, &Option<(Ballot, Record)>> {
+    holds.iter().map(|recovered| (&recovered.name, &recovered.held)).collect()
 }
 
 fn or_nothing(ballot: Ballot) -> String {

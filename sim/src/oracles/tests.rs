@@ -194,12 +194,33 @@ fn a_record_that_a_restart_forgets() {
 }
 
 #[test]
-fn an_excused_disk_forgets_once() {
+fn a_node_may_forget_what_an_excused_disk_has_lost_and_must_not_speak_then() {
     let (cluster, b1, one) = with_one();
     cluster.oracles.excuse_disk("n1");
-    cluster.open(1, &[], &[]);
-    cluster.sees(1, Fact::Told { name: &cluster.name, ballot: Ballot::ZERO });
+    cluster.open(1, &[term(1, 0)], &[(b1, one.clone())]);
+    assert!(!cluster.oracles.has_forgotten("n1"), "it has lost nothing");
+    cluster.open(1, &[term(1, 0)], &[]);
+    assert!(cluster.oracles.has_forgotten("n1"));
     cluster.finds_nothing();
+    cluster.sees(1, Fact::Told { name: &cluster.name, ballot: Ballot::ZERO });
+    cluster.finds(KEPT, "says that it holds nothing");
+}
+
+#[test]
+fn what_an_excused_disk_cannot_show_counts_as_forgotten() {
+    let (cluster, _, _) = with_one();
+    cluster.oracles.excuse_disk("n1");
+    let mut terms = vec![Term::ZERO; usize::from(Partition::COUNT)];
+    terms[cluster.name.partition().index()] = term(1, 0);
+    cluster.sees(1, Fact::Opened { node: NODES[1], promised: &terms, holds: None });
+    assert!(cluster.oracles.has_forgotten("n1"));
+    cluster.finds_nothing();
+}
+
+#[test]
+fn another_disk_is_not_excused() {
+    let (cluster, b1, one) = with_one();
+    cluster.oracles.excuse_disk("n1");
     cluster.open(0, &[], &[(b1, one)]);
     cluster.finds(KEPT, "n0 had promised");
 }

@@ -94,9 +94,15 @@ impl World {
         self.fabric.end_process(place.host, true);
     }
 
+    /// From here on a node's disk may take away what it said it keeps. A node that comes back without it is not started
+    /// any more: its operator has to replace it.
+    pub fn distrust_disk(&mut self, node: &str) {
+        self.oracles.excuse_disk(node);
+    }
+
     /// Starts a node's process again, after a kill, a power loss or a stop.
     pub fn restart(&mut self, node: &str) {
-        if self.is_running(node) {
+        if self.is_running(node) || self.oracles.has_forgotten(node) {
             return;
         }
         self.trace.line(format_args!("fault over: {node} starts"));

@@ -181,7 +181,7 @@ impl World {
         let name = format!("n{number}");
         let host = self.fabric.add_machine(&name, options.link);
         let mut random = self.random.fork(&name);
-        let mut settings = settings(options.nodes, &format!("zone-{number}"), options.lease_ttl);
+        let mut settings = settings(options.nodes, &zone_of(&name), options.lease_ttl);
         settings.fsync = options.fsync;
         let place = NodePlace {
             host,
@@ -298,6 +298,14 @@ impl World {
     pub fn fired(&self) -> BTreeMap<&'static str, u64> {
         let mut fired = crate::fired::fired();
         fired.extend(self.registry.lock().fired());
+        for place in self.nodes.values() {
+            for (kind, times) in place.disk.fired() {
+                // Counted where a fault of the plan did it.
+                if kind != "power-loss" {
+                    *fired.entry(kind).or_default() += times;
+                }
+            }
+        }
         fired
     }
 
@@ -425,16 +433,28 @@ impl World {
 
     /// The same. Says whether it did, within `limit`.
     pub fn becomes_whole(&mut self, limit: Duration) -> bool {
+        self.come_to_see(limit, self.nodes(), |counts| counts.whole == counts.total)
+    }
+
+    /// Lets time pass until every node with a sound disk sees a majority of every partition. Says whether it did, within
+    /// `limit`.
+    pub(crate) fn becomes_available(&mut self, limit: Duration) -> bool {
+        self.come_to_see(limit, self.sound_nodes(), |counts| counts.unavailable == 0)
+    }
+
+    fn come_to_see(
+        &mut self,
+        limit: Duration,
+        nodes: Vec<String>,
+        is_well: fn(&holdfast::PartitionCounts) -> bool,
+    ) -> bool {
         let client = self.clients.keys().next().expect("a world without clients sees nothing").clone();
-        let nodes = self.nodes();
         let deadline = self.now() + limit;
         let job = self.spawn(&client, move |client| async move {
             for node in nodes {
                 loop {
                     let status = client.status_of(&node).await;
-                    if status.is_ok_and(|status| {
-                        status.partitions.total > 0 && status.partitions.whole == status.partitions.total
-                    }) {
+                    if status.is_ok_and(|status| status.partitions.total > 0 && is_well(&status.partitions)) {
                         break;
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -452,8 +472,10 @@ impl World {
     pub fn replicas(&self, keys: &[String]) -> Option<Vec<Vec<String>>> {
         let layout = self.registry.lock().value(LAYOUT)?;
         let layout = node::registry::decode_layout(&layout).ok()?;
-        // A simulated node's zone is its number.
-        let name = |id: &holdfast::NodeId| layout.nodes.get(id).map(|node| node.zone.replace("zone-", "n"));
+        let name = |id: &holdfast::NodeId| {
+            let zone = &layout.nodes.get(id)?.zone;
+            self.nodes.keys().find(|node| zone_of(node) == *zone).cloned()
+        };
         let bucket = holdfast_core::ids::BucketName::new(crate::client::BUCKET).expect("a plain name");
         let of_key = |key: &String| {
             let key = holdfast_core::ids::ObjectKey::new(key).expect("a plain name");
@@ -463,9 +485,16 @@ impl World {
         Some(keys.iter().map(of_key).collect())
     }
 
-    /// Whether a node's process has ended without being asked, and why.
+    /// The nodes whose disks have kept all that they said they would.
+    pub fn sound_nodes(&self) -> Vec<String> {
+        let sound = self.nodes.values().filter(|place| !place.disk.has_destroyed());
+        sound.map(|place| place.name.clone()).collect()
+    }
+
+    /// Whether a node's process has ended without being asked, and why. One with a disk that destroys may do so.
     pub fn ended_by_itself(&self) -> Option<String> {
-        self.nodes.values().find_map(|place| match &place.end.lock().ended {
+        let sound = self.nodes.values().filter(|place| !place.disk.has_destroyed());
+        sound.into_iter().find_map(|place| match &place.end.lock().ended {
             Some(Err(error)) => Some(format!("{} ended by itself: {error}", place.name)),
             _ => None,
         })
@@ -515,6 +544,11 @@ impl World {
         let names = self.nodes.keys().chain(self.clients.keys()).cloned();
         names.chain([REGISTRY.to_owned()]).collect()
     }
+}
+
+/// Each node is a zone, which says whose a registration is.
+pub(crate) fn zone_of(node: &str) -> String {
+    node.replacen('n', "zone-", 1)
 }
 
 impl Drop for World {

@@ -3,14 +3,18 @@
 //! A fault begins, lasts and ends. What it does in between is a list of [`Step`]s, worked out beforehand from the fault
 //! alone, so that taking one fault out of a plan leaves the others as they were.
 
+mod courses;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{DiskFault, FileKind, Latency, Strike};
 use crate::fired::fire;
 use crate::registry::RegistryFault;
 use crate::world::{REGISTRY, World};
+use courses::{broken_disk, flap, swizzle};
 
 /// What can go wrong. Hosts by name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -72,6 +76,13 @@ pub enum Fault {
     DiskFull { node: String },
     /// A sync of the log fails once.
     SyncFails { node: String },
+    /// The disk takes its time.
+    DiskSlow { node: String },
+    /// The disk does nothing for a while.
+    DiskStall { node: String },
+    /// One in so many operations on some files goes wrong. See [`DiskFault`]; those that destroy something
+    /// ([`DiskFault::destroys`]) may strike one node of a plan.
+    Disk { node: String, fault: DiskFault, files: FileKind, one_in: u64 },
 
     /// The wall clock is set forward.
     ClockForward { node: String, ms: i64 },
@@ -130,6 +141,16 @@ pub enum Step {
     Room(String),
     /// The next sync of the log.
     FailSync(String),
+    /// How long it takes.
+    SlowDisk(String, Option<Latency>),
+    /// Nothing for so long.
+    StallDisk(String, Duration),
+    /// A bit flips in what is stored.
+    Rot(String, FileKind),
+    /// Operations of the disk go wrong from here on.
+    BreakDisk(String, DiskFault, Strike),
+    /// No more.
+    MendDisk(String, DiskFault),
     /// In milliseconds.
     Jump(String, i64),
     /// In milliseconds per second.
@@ -177,6 +198,9 @@ impl Fault {
             Self::TornPower { .. } => "torn-power",
             Self::DiskFull { .. } => "disk-full",
             Self::SyncFails { .. } => "sync-fails",
+            Self::DiskSlow { .. } => "disk-slow",
+            Self::DiskStall { .. } => "disk-stall",
+            Self::Disk { fault, .. } => fault.name(),
             Self::ClockForward { .. } => "clock-forward",
             Self::ClockBack { .. } => "clock-back",
             Self::ClockDrift { .. } => "clock-drift",
@@ -214,6 +238,9 @@ impl Fault {
             | Self::TornPower { node, .. }
             | Self::DiskFull { node }
             | Self::SyncFails { node }
+            | Self::DiskSlow { node }
+            | Self::DiskStall { node }
+            | Self::Disk { node, .. }
             | Self::ClockForward { node, .. }
             | Self::ClockBack { node, .. }
             | Self::ClockDrift { node, .. } => vec![node.clone()],
@@ -322,6 +349,13 @@ impl Fault {
             }
             Self::DiskFull { node } => during(Step::Full(node.clone()), Step::Room(node.clone())),
             Self::SyncFails { node } => during(Step::FailSync(node.clone()), Step::Restart(node.clone())),
+            Self::DiskSlow { node } => {
+                during(Step::SlowDisk(node.clone(), Some(Latency::SLOW)), Step::SlowDisk(node.clone(), None))
+            }
+            Self::DiskStall { node } => steps.push((at, Step::StallDisk(node.clone(), lasts))),
+            Self::Disk { node, fault, files, one_in } => {
+                steps = broken_disk(node, *fault, Strike::one_in(*one_in, *files), at, end);
+            }
             Self::ClockForward { node, ms } => steps.push((at, Step::Jump(node.clone(), ms.abs()))),
             Self::ClockBack { node, ms } => steps.push((at, Step::Jump(node.clone(), -ms.abs()))),
             Self::ClockDrift { node, ms_per_s } => {
@@ -345,49 +379,6 @@ impl Fault {
         }
         steps
     }
-}
-
-fn swizzle(
-    kind: &'static str,
-    node: &str,
-    nodes: &[String],
-    at: Duration,
-    lasts: Duration,
-) -> Vec<(Duration, Step)> {
-    let others: Vec<&String> = nodes.iter().filter(|other| *other != node).collect();
-    let count = u32::try_from(others.len()).expect("few nodes");
-    let pause = lasts / (2 * count + 1);
-    let mut steps = Vec::new();
-    for (number, other) in (0..).zip(&others) {
-        // Healed in the order in which they were cut, half a round later: each is cut for as long, at another time.
-        let (cut, mend) = (at + pause * number, at + pause * (number + count));
-        for (a, b) in [(node, other.as_str()), (other.as_str(), node)] {
-            steps.push((cut, Step::Cut(kind, a.to_owned(), b.to_owned())));
-            steps.push((mend, Step::Mend(kind, a.to_owned(), b.to_owned())));
-        }
-    }
-    steps
-}
-
-fn flap(
-    kind: &'static str,
-    a: &str,
-    b: &str,
-    at: Duration,
-    end: Duration,
-    every_ms: u64,
-) -> Vec<(Duration, Step)> {
-    let half = Duration::from_millis((every_ms / 2).max(1));
-    let mut steps = Vec::new();
-    let mut now = at;
-    while now < end {
-        for (a, b) in [(a, b), (b, a)] {
-            steps.push((now, Step::Cut(kind, a.to_owned(), b.to_owned())));
-            steps.push((now + half, Step::Mend(kind, a.to_owned(), b.to_owned())));
-        }
-        now += 2 * half;
-    }
-    steps
 }
 
 impl fmt::Display for Fault {
@@ -428,6 +419,17 @@ impl fmt::Display for Fault {
             }
             Self::DiskFull { node } => write!(f, "the disk of {node} is full"),
             Self::SyncFails { node } => write!(f, "a sync of the log of {node} fails"),
+            Self::DiskSlow { node } => write!(f, "the disk of {node} is slow"),
+            Self::DiskStall { node } => write!(f, "the disk of {node} does nothing for a while"),
+            Self::Disk { node, fault, files, one_in } => {
+                let where_ = files.title();
+                match fault {
+                    DiskFault::Rot => write!(f, "a bit of {where_} rots on the disk of {node}"),
+                    fault => {
+                        write!(f, "on the disk of {node}, of {where_}: {}, one in {one_in}", fault.title())
+                    }
+                }
+            }
             Self::ClockForward { node, ms } => write!(f, "the wall clock of {node} is set {ms} ms forward"),
             Self::ClockBack { node, ms } => write!(f, "the wall clock of {node} is set {ms} ms back"),
             Self::ClockDrift { node, ms_per_s } => {
@@ -485,7 +487,23 @@ impl Step {
                 disk.set_capacity(Some(disk.used()));
             }
             Self::Room(node) => world.disk(node).set_capacity(None),
-            Self::FailSync(node) => world.disk(node).fail_sync_of("wal"),
+            Self::FailSync(node) => {
+                let once = Strike::nth(0, FileKind::Log);
+                world.disk(node).set_fault(DiskFault::SyncError, Some(once));
+            }
+            Self::SlowDisk(node, latency) => world.disk(node).set_latency(*latency),
+            Self::StallDisk(node, time) => world.disk(node).stall(*time),
+            Self::Rot(node, files) => {
+                world.distrust_disk(node);
+                world.disk(node).rot(*files, None);
+            }
+            Self::BreakDisk(node, fault, strike) => {
+                if fault.destroys() {
+                    world.distrust_disk(node);
+                }
+                world.disk(node).set_fault(*fault, Some(*strike));
+            }
+            Self::MendDisk(node, fault) => world.disk(node).set_fault(*fault, None),
             Self::Jump(node, ms) => world.clock(node).jump(*ms),
             Self::Drift(node, ms_per_s) => world.clock(node).drift(*ms_per_s),
             Self::StopRegistry => {
