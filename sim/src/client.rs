@@ -311,7 +311,8 @@ impl SimClient {
     pub async fn list(&self, prefix: &str, keys: &[String]) -> Result<BTreeMap<String, Version>, Error> {
         let began = hooks::now();
         // Small, so that a few keys take several pages.
-        let options = ListOptions { prefix: prefix.to_owned(), page_size: 2, ..ListOptions::default() };
+        let page_size = if keys.len() > 10 { 10 } else { 2 };
+        let options = ListOptions { prefix: prefix.to_owned(), page_size, ..ListOptions::default() };
         let mut lister = self.client.list(BUCKET, options)?;
         let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
         let mut last = String::new();

@@ -126,7 +126,7 @@ impl Plan {
             checkpoint_log: random.fork("checkpoints").pick(&[8 << 10, 64 << 10, 64 << 10, 512 << 10]),
             stop_grace_ms: random.fork("stop grace").pick(&[5, 50, 1_000, 5_000]),
             // Few, so that they are hot; sometimes more than a page of a listing.
-            keys: random.pick(&[1, 1, 2, 3, 5]),
+            keys: random.pick(&[1, 1, 2, 3, 5, 5, 30]),
             time_ms: TIME_MS,
             faults: Vec::new(),
             ops: Vec::new(),
@@ -291,7 +291,11 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
             let kind = random.pick(&kinds);
             let at_ms = random.below(plan.time_ms);
             let lasts_ms = u64::try_from(random.log_ms(2, 2_000).as_millis()).expect("two seconds");
-            PlannedFault { at_ms, lasts_ms, fault: random_fault(kind, plan, &mut random) }
+            let fault = random_fault(kind, plan, &mut random);
+            // Nodes try again only after a while.
+            let lasts_ms =
+                if matches!(fault, Fault::DiskFull { .. }) { 300 + 2 * lasts_ms } else { lasts_ms };
+            PlannedFault { at_ms, lasts_ms, fault }
         })
         .collect();
     faults.sort_by_key(|fault| fault.at_ms);
@@ -299,7 +303,7 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
 }
 
 /// Where the kinds of [`DiskFault`] begin.
-const DISK_KINDS: usize = 37;
+const DISK_KINDS: usize = 39;
 /// And those of [`RegistryFault`].
 const REGISTRY_KINDS: usize = DISK_KINDS + DiskFault::ALL.len();
 const KINDS: usize = REGISTRY_KINDS + RegistryFault::KINDS as usize;
@@ -364,7 +368,7 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         20 => Fault::PowerLoss { node },
         21 => Fault::PowerLossAll,
         22 => Fault::TornPower { node, changes: 1 + random.below(40) },
-        23 => Fault::DiskFull { node },
+        23 => Fault::DiskFull { node, room: random.pick(&[0, 0, 4 << 10, 64 << 10, 256 << 10]) },
         24 => Fault::SyncFails { node },
         25 => Fault::ClockForward { node, ms: ms(random.log_ms(10, 100_000)) },
         26 => Fault::ClockBack { node, ms: ms(random.log_ms(10, 100_000)) },
@@ -377,6 +381,16 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         33 => Fault::DiskSlow { node },
         34 => Fault::DiskStall { node },
         35 => Fault::Relayout { unseen_by: Some(node).filter(|_| random.one_in(2)) },
+        37 => Fault::RegistrySetBack,
+        38 => {
+            let fault = match random.below(4) {
+                0 => RegistryFault::Slow { most_ms: 1_000 },
+                1 => RegistryFault::LoseAnswers { percent: 10 + random.below(91) },
+                2 => RegistryFault::LeaderChange { away_ms: 1 + random.below(1_000) },
+                _ => RegistryFault::Refuse { percent: 10 + random.below(91) },
+            };
+            Fault::RegistryStart { fault }
+        }
         36 => Fault::TornStart { node, changes: 1 + random.log_ms(1, 400).as_millis() as u64 },
         REGISTRY_KINDS..KINDS => {
             let kind = (kind - REGISTRY_KINDS) as u64;

@@ -159,8 +159,16 @@ impl<'p> Run<'p> {
 
     fn first_start(&mut self) -> Result<(), Failure> {
         for fault in &self.plan.faults {
-            if let Fault::TornStart { node, changes } = &fault.fault {
-                self.world.tear_start(node, *changes);
+            match &fault.fault {
+                Fault::TornStart { node, changes } => self.world.tear_start(node, *changes),
+                Fault::RegistryStart { fault } => self.world.registry().lock().begin(*fault),
+                _ => {}
+            }
+        }
+        for fault in &self.plan.faults {
+            if let Fault::RegistryStart { fault: wrong } = &fault.fault {
+                self.world.run_for(Duration::from_millis(fault.lasts_ms));
+                self.world.registry().lock().end(*wrong);
             }
         }
         self.whole("a new cluster")?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Step;
 use crate::disk::{DiskFault, Strike};
+use crate::registry::RegistryFault;
 
 /// What is wrong with a disk, and what must happen to the node for it to show.
 pub(super) fn broken_disk(
@@ -42,6 +43,26 @@ pub(super) fn broken_disk(
             vec![begins, (end, Step::PowerLoss("power-loss", node())), ends, (back, Step::Restart(node()))]
         }
     }
+}
+
+/// A backup, a change of the layout that all nodes take, and the backup again when nobody is there.
+pub(super) fn registry_set_back(
+    kind: &'static str,
+    nodes: &[String],
+    at: Duration,
+    lasts: Duration,
+) -> Vec<(Duration, Step)> {
+    let (changed, down) = (at + Duration::from_millis(1), at + lasts);
+    let (set_back, up) = (down + Duration::from_millis(1), down + Duration::from_millis(2));
+    let mut steps = vec![
+        (at, Step::RegistryWrong(RegistryFault::Restore)),
+        (changed, Step::Relayout),
+        (set_back, Step::RegistryRight(RegistryFault::Restore)),
+    ];
+    for node in nodes {
+        steps.extend([(down, Step::Kill(kind, node.clone())), (up, Step::Restart(node.clone()))]);
+    }
+    steps
 }
 
 pub(super) fn swizzle(

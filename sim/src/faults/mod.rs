@@ -14,7 +14,7 @@ use crate::disk::{DiskFault, FileKind, Latency, Strike};
 use crate::fired::fire;
 use crate::registry::RegistryFault;
 use crate::world::{REGISTRY, World};
-use courses::{broken_disk, flap, swizzle};
+use courses::{broken_disk, flap, registry_set_back, swizzle};
 
 /// What can go wrong. Hosts by name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,8 +74,12 @@ pub enum Fault {
     TornPower { node: String, changes: u64 },
     /// The same at the node's very first start, before there is a cluster.
     TornStart { node: String, changes: u64 },
-    /// No room on the disk.
-    DiskFull { node: String },
+    /// No room on the disk but for so many bytes.
+    DiskFull {
+        node: String,
+        #[serde(default)]
+        room: usize,
+    },
     /// A sync of the log fails once.
     SyncFails { node: String },
     /// The disk takes its time.
@@ -103,6 +107,10 @@ pub enum Fault {
     /// An operator changes the layout: other leaders, a move to other nodes begins or is given up. One node may not hear
     /// of it for a while.
     Relayout { unseen_by: Option<String> },
+    /// The registry is set back to before a change of the layout, while no node runs that knows better.
+    RegistrySetBack,
+    /// It misbehaves while the nodes start for the first time.
+    RegistryStart { fault: RegistryFault },
 
     /// A client asks as fast as it can.
     Burst { client: String },
@@ -141,8 +149,8 @@ pub enum Step {
     Thaw(&'static str, String),
     /// Another program takes the client's place.
     ReplaceClient(String),
-    /// No room.
-    Full(String),
+    /// Room for so many bytes more.
+    Full(String, usize),
     /// Room again.
     Room(String),
     /// The next sync of the log.
@@ -206,6 +214,8 @@ impl Fault {
             Self::TornPower { .. } => "torn-power",
             Self::TornStart { .. } => "torn-start",
             Self::Relayout { .. } => "relayout",
+            Self::RegistryStart { .. } => "registry-start",
+            Self::RegistrySetBack => "registry-set-back",
             Self::DiskFull { .. } => "disk-full",
             Self::SyncFails { .. } => "sync-fails",
             Self::DiskSlow { .. } => "disk-slow",
@@ -247,7 +257,7 @@ impl Fault {
             | Self::PowerLoss { node }
             | Self::TornPower { node, .. }
             | Self::TornStart { node, .. }
-            | Self::DiskFull { node }
+            | Self::DiskFull { node, .. }
             | Self::SyncFails { node }
             | Self::DiskSlow { node }
             | Self::DiskStall { node }
@@ -259,10 +269,18 @@ impl Fault {
             | Self::Burst { client }
             | Self::ListingStorm { client }
             | Self::LargeBodies { client } => vec![client.clone()],
-            Self::RegistryDown | Self::RegistryDark | Self::Registry { .. } | Self::Relayout { .. } => {
+            Self::RegistryDown
+            | Self::RegistryDark
+            | Self::RegistryStart { .. }
+            | Self::Registry { .. }
+            | Self::Relayout { .. } => {
                 vec![REGISTRY.to_owned()]
             }
-            Self::KillAll | Self::RollingRestart | Self::PowerLossAll | Self::Loss { .. } => Vec::new(),
+            Self::KillAll
+            | Self::RegistrySetBack
+            | Self::RollingRestart
+            | Self::PowerLossAll
+            | Self::Loss { .. } => Vec::new(),
         }
     }
 
@@ -359,14 +377,17 @@ impl Fault {
                 during(Step::PowerFails(node.clone(), *changes), Step::Restart(node.clone()));
             }
             // The run sees to it, before anything else.
-            Self::TornStart { .. } => {}
+            Self::TornStart { .. } | Self::RegistryStart { .. } => {}
+            Self::RegistrySetBack => steps = registry_set_back(kind, nodes, at, lasts),
             Self::Relayout { unseen_by } => {
                 if let Some(node) = unseen_by {
                     cut_both(node, REGISTRY);
                 }
                 steps.push((at + Duration::from_millis(1), Step::Relayout));
             }
-            Self::DiskFull { node } => during(Step::Full(node.clone()), Step::Room(node.clone())),
+            Self::DiskFull { node, room } => {
+                during(Step::Full(node.clone(), *room), Step::Room(node.clone()));
+            }
             Self::SyncFails { node } => during(Step::FailSync(node.clone()), Step::Restart(node.clone())),
             Self::DiskSlow { node } => {
                 during(Step::SlowDisk(node.clone(), Some(Latency::SLOW)), Step::SlowDisk(node.clone(), None))
@@ -442,11 +463,20 @@ impl fmt::Display for Fault {
                     "{node} loses its power at change {changes} of its disk when it starts for the first time"
                 )
             }
+            Self::RegistrySetBack => {
+                write!(
+                    f,
+                    "all nodes are killed, and the registry is set back to before a change of the layout"
+                )
+            }
+            Self::RegistryStart { fault } => {
+                write!(f, "the registry misbehaves while the nodes start for the first time: {fault}")
+            }
             Self::Relayout { unseen_by: None } => write!(f, "an operator changes the layout"),
             Self::Relayout { unseen_by: Some(node) } => {
                 write!(f, "an operator changes the layout while {node} does not reach the registry")
             }
-            Self::DiskFull { node } => write!(f, "the disk of {node} is full"),
+            Self::DiskFull { node, room } => write!(f, "the disk of {node} has room for {room} bytes more"),
             Self::SyncFails { node } => write!(f, "a sync of the log of {node} fails"),
             Self::DiskSlow { node } => write!(f, "the disk of {node} is slow"),
             Self::DiskStall { node } => write!(f, "the disk of {node} does nothing for a while"),
@@ -511,9 +541,9 @@ impl Step {
                 fire("client-vanishes", 1);
                 world.replace_client(client);
             }
-            Self::Full(node) => {
+            Self::Full(node, room) => {
                 let disk = world.disk(node);
-                disk.set_capacity(Some(disk.used()));
+                disk.set_capacity(Some(disk.used() + room));
             }
             Self::Room(node) => world.disk(node).set_capacity(None),
             Self::FailSync(node) => {
