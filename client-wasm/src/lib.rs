@@ -282,6 +282,13 @@ impl Core {
     }
 }
 
+impl Core {
+    /// The scratch, for hosts that are not JavaScript.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        &mut self.scratch
+    }
+}
+
 fn thrown(fault: Fault) -> String {
     fault.0
 }

@@ -55,7 +55,8 @@ impl Error {
         CoreError::owned(Code::Invalid, message).into()
     }
 
-    pub(crate) fn with_op_id(mut self, op_id: Option<OpId>) -> Self {
+    /// The same, about this mutation.
+    pub fn with_op_id(mut self, op_id: Option<OpId>) -> Self {
         self.0.op_id = op_id;
         self
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast::{
     Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Deleted, Error, GetOptions,
     ListOptions, OpId, Outcome, PutOptions, Version,
@@ -11,6 +12,7 @@ use holdfast::{
 use parking_lot::Mutex;
 
 use crate::ambient::{SimAmbient, WallClock};
+use crate::browser::Browser;
 use crate::history::{Action, Held, History, OpNumber, Seen};
 use crate::hooks;
 use crate::host::HostId;
@@ -29,6 +31,8 @@ pub const BUCKET: &str = "sim";
 pub struct SimClient {
     name: Arc<str>,
     client: Client,
+    /// It is a page in a browser, which speaks grpc-web.
+    browser: Option<Arc<Browser>>,
     net: SimNet,
     random: Random,
     history: History,
@@ -47,6 +51,8 @@ pub(crate) struct ClientPlace {
     pub(crate) clock: WallClock,
     /// How long an operation may take.
     pub(crate) timeout: Duration,
+    /// Whether it is a page in a browser.
+    pub(crate) is_browser: bool,
     pub(crate) history: History,
     pub(crate) trace: Trace,
     /// Puts of all programs that were this client, so that no two write the same.
@@ -56,13 +62,29 @@ pub(crate) struct ClientPlace {
 impl SimClient {
     /// On the current host's runtime.
     pub(crate) fn new(place: ClientPlace) -> Self {
-        let ClientPlace { name, host: _, net, endpoints, random, clock, timeout, history, trace, puts } =
-            place;
+        let ClientPlace {
+            name,
+            host: _,
+            net,
+            endpoints,
+            random,
+            clock,
+            timeout,
+            is_browser,
+            history,
+            trace,
+            puts,
+        } = place;
+        let ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
+        let browser = is_browser.then(|| {
+            let (net, endpoints) = (net.clone(), endpoints.clone());
+            Arc::new(Browser::new(net, endpoints, ambient.clone(), random.fork("browser"), timeout))
+        });
         let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
-        options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
+        options.ambient = ambient;
         options.timeout = timeout;
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
-        Self { name: name.into(), client, net, random, history, trace, puts }
+        Self { name: name.into(), client, browser, net, random, history, trace, puts }
     }
 
     /// Its host's name.
@@ -141,6 +163,10 @@ impl SimClient {
         filler: usize,
         patience: Duration,
     ) -> Result<Version, Error> {
+        if self.browser.is_some() {
+            // It has no way to ask again under the same op id.
+            return self.put_settled(key, condition, filler, patience).await;
+        }
         let (op, text) = self.begin_put(key, condition);
         let mut result = self.send_put(key, &text, condition, filler, None).await;
         let end = tokio::time::Instant::now() + patience;
@@ -163,6 +189,10 @@ impl SimClient {
         filler: usize,
         wait: Duration,
     ) -> Option<Version> {
+        if self.browser.is_some() {
+            // It has no way to know its op id before.
+            return self.put_settled(key, condition, filler, Duration::from_secs(5)).await.ok();
+        }
         let (op, text) = self.begin_put(key, condition);
         let op_id = self.client.fresh_op_id();
         let put = self.send_put(key, &text, condition, filler, Some(op_id));
@@ -215,6 +245,10 @@ impl SimClient {
     ) -> Result<Version, Error> {
         let mut body = format!("{text}|").into_bytes();
         body.resize(body.len() + filler, b'.');
+        if let Some(browser) = &self.browser {
+            let metadata = vec![TEXT.to_owned(), text.to_owned()];
+            return browser.put(key, body, metadata, condition).await;
+        }
         let metadata = BTreeMap::from([(TEXT.to_owned(), text.to_owned())]);
         let options = PutOptions { condition, op_id, metadata, ..PutOptions::default() };
         Ok(self.client.put(BUCKET, key, body, options).await?.version)
@@ -232,7 +266,11 @@ impl SimClient {
     async fn outcome(&self, key: &str, op_id: OpId, patience: Duration) -> Option<Option<Version>> {
         let asked = async {
             loop {
-                match self.client.outcome(BUCKET, key, op_id).await {
+                let asked = match &self.browser {
+                    Some(browser) => browser.outcome(key, op_id).await,
+                    None => self.client.outcome(BUCKET, key, op_id).await,
+                };
+                match asked {
                     Ok(Outcome::Committed(version)) => return Some(Some(version)),
                     Ok(Outcome::Fenced) => return Some(None),
                     Ok(Outcome::Unknown) => return None,
@@ -247,7 +285,12 @@ impl SimClient {
     pub async fn delete(&self, key: &str, condition: Condition) -> Result<bool, Error> {
         let op = self.history.begin(&self.name, key, Action::Delete(condition));
         let options = DeleteOptions { condition, ..DeleteOptions::default() };
-        let result = self.client.delete(BUCKET, key, options).await;
+        let result = match &self.browser {
+            Some(browser) => {
+                browser.delete(key, condition).await.map(|(found, version)| Deleted { found, version })
+            }
+            None => self.client.delete(BUCKET, key, options).await,
+        };
         let seen = match &result {
             Ok(Deleted { found: true, version }) => {
                 Seen::Deleted(version.expect("a node tells the version of the tombstone that it wrote"))
@@ -261,18 +304,37 @@ impl SimClient {
 
     /// Reads: the version and the text in front of the body.
     pub async fn get(&self, key: &str) -> Result<Option<(Version, String)>, Error> {
-        self.get_through(&self.client, key).await
+        let op = self.history.begin(&self.name, key, Action::Read);
+        let got = match &self.browser {
+            Some(browser) => browser.get(key).await,
+            None => self.fetch(&self.client, key).await,
+        };
+        self.end_get(op, got)
+    }
+
+    async fn fetch(&self, client: &Client, key: &str) -> Result<(Version, Bytes), Error> {
+        let object = client.get(BUCKET, key, GetOptions::default()).await?;
+        Ok((object.info.version, object.body))
     }
 
     /// Reads through a client of its own choice, such as [`Self::only`].
     pub async fn get_through(&self, client: &Client, key: &str) -> Result<Option<(Version, String)>, Error> {
         let op = self.history.begin(&self.name, key, Action::Read);
-        match client.get(BUCKET, key, GetOptions::default()).await {
-            Ok(object) => {
-                let text = String::from_utf8_lossy(&object.body);
+        let got = self.fetch(client, key).await;
+        self.end_get(op, got)
+    }
+
+    fn end_get(
+        &self,
+        op: OpNumber,
+        got: Result<(Version, Bytes), Error>,
+    ) -> Result<Option<(Version, String)>, Error> {
+        match got {
+            Ok((version, body)) => {
+                let text = String::from_utf8_lossy(&body);
                 let text = text.split('|').next().unwrap_or_default().to_owned();
-                self.history.end(op, Seen::Found(object.info.version, Some(text.clone())));
-                Ok(Some((object.info.version, text)))
+                self.history.end(op, Seen::Found(version, Some(text.clone())));
+                Ok(Some((version, text)))
             }
             Err(error) if error.is_not_found() => {
                 self.history.end(op, Seen::Absent(error.version()));
@@ -289,11 +351,17 @@ impl SimClient {
     /// Reads a head: the version.
     pub async fn head(&self, key: &str) -> Result<Option<Version>, Error> {
         let op = self.history.begin(&self.name, key, Action::Read);
-        match self.client.head(BUCKET, key).await {
-            Ok(head) => {
-                let text = head.info.metadata.get(TEXT).cloned();
-                self.history.end(op, Seen::Found(head.info.version, text));
-                Ok(Some(head.info.version))
+        let head = match &self.browser {
+            Some(browser) => browser.head(key).await.map(of_wire),
+            None => {
+                let head = self.client.head(BUCKET, key).await;
+                head.map(|head| (head.info.version, head.info.metadata.get(TEXT).cloned()))
+            }
+        };
+        match head {
+            Ok((version, text)) => {
+                self.history.end(op, Seen::Found(version, text));
+                Ok(Some(version))
             }
             Err(error) if error.is_not_found() => {
                 self.history.end(op, Seen::Absent(error.version()));
@@ -312,17 +380,14 @@ impl SimClient {
         let began = hooks::now();
         // Small, so that a few keys take several pages.
         let page_size = if keys.len() > 10 { 10 } else { 2 };
-        let options = ListOptions { prefix: prefix.to_owned(), page_size, ..ListOptions::default() };
-        let mut lister = self.client.list(BUCKET, options)?;
+        let objects = self.listed(prefix, page_size).await.inspect_err(|error| self.note(error))?;
         let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
         let mut last = String::new();
-        while let Some(page) = lister.next_page().await.inspect_err(|error| self.note(error))? {
-            for object in page.objects {
-                assert!(object.key > last, "a listing is not in order: {} after {last}", object.key);
-                last.clone_from(&object.key);
-                texts.insert(object.key.clone(), object.metadata.get(TEXT).cloned());
-                found.insert(object.key, object.version);
-            }
+        for (key, version, text) in objects {
+            assert!(key > last, "a listing is not in order: {key} after {last}");
+            last.clone_from(&key);
+            texts.insert(key.clone(), text);
+            found.insert(key, version);
         }
         for key in keys.iter().filter(|key| key.starts_with(prefix)) {
             let seen = found
@@ -333,6 +398,39 @@ impl SimClient {
         let stranger = found.keys().find(|key| !keys.contains(key));
         assert!(stranger.is_none(), "a listing shows {stranger:?}, which nobody wrote");
         Ok(found)
+    }
+
+    /// All pages: key, version and text of each object.
+    async fn listed(
+        &self,
+        prefix: &str,
+        page_size: u32,
+    ) -> Result<Vec<(String, Version, Option<String>)>, Error> {
+        let mut objects = Vec::new();
+        if let Some(browser) = &self.browser {
+            let mut token = String::new();
+            loop {
+                let (page, next) = browser.list(prefix, &token, page_size).await?;
+                objects.extend(page.into_iter().map(|info| {
+                    let key = info.key.clone();
+                    let (version, text) = of_wire(info);
+                    (key, version, text)
+                }));
+                if next.is_empty() {
+                    return Ok(objects);
+                }
+                token = next;
+            }
+        }
+        let options = ListOptions { prefix: prefix.to_owned(), page_size, ..ListOptions::default() };
+        let mut lister = self.client.list(BUCKET, options)?;
+        while let Some(page) = lister.next_page().await? {
+            objects.extend(page.objects.into_iter().map(|object| {
+                let text = object.metadata.get(TEXT).cloned();
+                (object.key, object.version, text)
+            }));
+        }
+        Ok(objects)
     }
 
     /// The fake registry, over this client's network.
@@ -367,4 +465,10 @@ impl SimClient {
     fn note(&self, error: &Error) {
         self.trace.line(format_args!("client: {} is told {}: {error}", self.name, error.code().name()));
     }
+}
+
+/// Version and text of an object, as a browser reads them.
+fn of_wire(info: holdfast_proto::v1::ObjectInfo) -> (Version, Option<String>) {
+    let version = info.version.parse().expect("the browser's core has read it");
+    (version, info.metadata.get(TEXT).cloned())
 }

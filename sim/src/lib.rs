@@ -35,6 +35,7 @@
 //! * [`relayout`]: layouts that may follow one another.
 
 pub mod ambient;
+mod browser;
 pub mod checks;
 pub mod cli;
 pub mod client;

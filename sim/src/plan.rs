@@ -64,6 +64,9 @@ pub struct Plan {
     pub lease_ttl_ms: u64,
     /// The nodes' own setting. Without, the run should fail.
     pub fsync: bool,
+    /// How many of the clients, the last ones, are pages in browsers.
+    #[serde(default)]
+    pub browsers: usize,
     /// How long a client tries.
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
@@ -122,6 +125,7 @@ impl Plan {
             jitter_ms: random.pick(&[0, 1, 2, 5, 30]),
             lease_ttl_ms: random.pick(&[2_000, 10_000]),
             fsync: true,
+            browsers: random.fork("browsers").index(2),
             timeout_ms: random.fork("timeout").pick(&[10_000, 10_000, 10_000, 2_000, 300]),
             checkpoint_log: random.fork("checkpoints").pick(&[8 << 10, 64 << 10, 64 << 10, 512 << 10]),
             stop_grace_ms: random.fork("stop grace").pick(&[5, 50, 1_000, 5_000]),
@@ -254,6 +258,7 @@ impl Plan {
             link: LinkOptions { latency: ms(self.latency_ms), jitter: ms(self.jitter_ms) },
             lease_ttl: ms(self.lease_ttl_ms),
             fsync: self.fsync,
+            browsers: self.browsers,
             timeout: ms(self.timeout_ms),
             checkpoint_log: self.checkpoint_log,
             stop_grace: ms(self.stop_grace_ms),

@@ -75,6 +75,8 @@ pub struct WorldOptions {
     /// Whether nodes write their log through to the disk before they answer. Off, acknowledged writes are lost with the
     /// power: what a simulation has to find.
     pub fsync: bool,
+    /// How many of the clients, the last ones, are pages in browsers.
+    pub browsers: usize,
     /// How long a client tries.
     pub timeout: Duration,
     /// Bytes of the log after which a node makes a checkpoint.
@@ -96,6 +98,7 @@ impl Default for WorldOptions {
             link: LinkOptions::default(),
             lease_ttl: Duration::from_secs(10),
             fsync: true,
+            browsers: 0,
             timeout: Duration::from_secs(10),
             checkpoint_log: 64 << 10,
             stop_grace: Duration::from_secs(5),
@@ -255,6 +258,7 @@ impl World {
                 .collect(),
             clock: WallClock::ahead(random.log_ms(1, 2_000)),
             timeout: options.timeout,
+            is_browser: number + options.browsers >= options.clients,
             history: self.history.clone(),
             trace: self.trace.clone(),
             random,

@@ -1,0 +1,160 @@
+//! What a browser's network does for grpc-web: requests over HTTP/1.1 to a node's client port.
+//!
+//! As with fetch, nobody says why a request failed, nor whether it was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use node::env::Net as _;
+use parking_lot::Mutex;
+use tonic::Status;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+use crate::net::SimNet;
+
+const FRAME_HEADER_BYTES: usize = 5;
+const TRAILERS_FLAG: u8 = 0x80;
+/// Browsers wait for a connection for minutes; the core gives an attempt up before.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What came back.
+pub(super) enum Reply {
+    /// It went well.
+    Message(Bytes),
+    /// It did not.
+    Status(Status),
+}
+
+type Idle = Arc<Mutex<Vec<(String, SendRequest<Full<Bytes>>)>>>;
+
+/// The network as a page sees it.
+#[derive(Clone)]
+pub(super) struct Web {
+    net: SimNet,
+    /// Connections that wait for their next request.
+    idle: Idle,
+}
+
+impl Web {
+    pub(super) fn new(net: SimNet) -> Self {
+        Self { net, idle: Arc::default() }
+    }
+
+    /// Posts a message. `None`: no reply of a node came.
+    pub(super) fn post(
+        &self,
+        url: &str,
+        path: &str,
+        message: Bytes,
+        timeout_ms: u64,
+    ) -> impl Future<Output = Option<Reply>> + Send + 'static {
+        let web = self.clone();
+        let address = url.trim_start_matches("http://").to_owned();
+        let mut body = BytesMut::with_capacity(FRAME_HEADER_BYTES + message.len());
+        body.put_u8(0);
+        body.put_u32(u32::try_from(message.len()).expect("a message is small"));
+        body.put_slice(&message);
+        let request = Request::post(format!("http://{address}/{path}"))
+            .header(CONTENT_TYPE, "application/grpc-web+proto")
+            .header("x-grpc-web", "1")
+            .header("grpc-timeout", format!("{}m", timeout_ms.clamp(1, 99_999_999)))
+            .body(body.freeze())
+            .expect("a request of plain parts");
+        async move {
+            let sent = web.send(&address, request);
+            let (parts, body) = tokio::time::timeout(GRACE, sent).await.ok()??.into_parts();
+            reply(parts.status, &parts.headers, body)
+        }
+    }
+
+    async fn send(&self, address: &str, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        if let Some(channel) = holdfast::Connect::channel(&self.net, address) {
+            let request = request.map(|body| Body::new(Full::new(body)));
+            let (parts, body) = channel.oneshot(request).await.ok()?.into_parts();
+            return Some(Response::from_parts(parts, body.collect().await.ok()?.to_bytes()));
+        }
+        let mut sender = self.connection(address).await?;
+        let mut request = request.map(Full::new);
+        request.headers_mut().insert(HOST, HeaderValue::from_str(address).ok()?);
+        *request.uri_mut() = request.uri().path().parse().ok()?;
+        let (parts, body) = sender.send_request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        self.idle.lock().push((address.to_owned(), sender));
+        Some(Response::from_parts(parts, body))
+    }
+
+    /// One that waits, or a new one.
+    async fn connection(&self, address: &str) -> Option<SendRequest<Full<Bytes>>> {
+        loop {
+            let waiting = {
+                let mut idle = self.idle.lock();
+                let at = idle.iter().position(|(to, _)| to == address);
+                at.map(|at| idle.swap_remove(at).1)
+            };
+            match waiting {
+                Some(sender) if sender.is_closed() => {}
+                Some(mut sender) => {
+                    if sender.ready().await.is_ok() {
+                        return Some(sender);
+                    }
+                }
+                None => break,
+            }
+        }
+        let io = self.net.connect(address.to_owned()).await.ok()?;
+        let (sender, connection) = handshake(TokioIo::new(io)).await.ok()?;
+        holdfast::tasks::spawn(async move {
+            // What ends it, its requests are told.
+            let _ = connection.await;
+        });
+        Some(sender)
+    }
+}
+
+/// Takes a reply apart.
+fn reply(status: http::StatusCode, headers: &HeaderMap, mut body: Bytes) -> Option<Reply> {
+    if status != 200 {
+        return None;
+    }
+    if body.is_empty() {
+        return Status::from_header_map(headers).map(Reply::Status);
+    }
+    let mut message = None;
+    while body.len() >= FRAME_HEADER_BYTES {
+        let flags = body.get_u8();
+        let length = usize::try_from(body.get_u32()).ok()?;
+        if length > body.len() {
+            return None;
+        }
+        let content = body.split_to(length);
+        if flags == TRAILERS_FLAG {
+            let status = Status::from_header_map(&trailers(&content))?;
+            return match (status.code(), message) {
+                (tonic::Code::Ok, Some(message)) => Some(Reply::Message(message)),
+                _ => Some(Reply::Status(status)),
+            };
+        }
+        message = Some(content);
+    }
+    None
+}
+
+fn trailers(content: &[u8]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for line in content.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = HeaderName::from_bytes(line[..colon].trim_ascii());
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.insert(name, value);
+        }
+    }
+    map
+}
