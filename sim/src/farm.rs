@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hooks;
 use crate::plan::Plan;
+use crate::real_world;
 use crate::run::{Failure, Outcome, run};
 use crate::trace::{Detail, Trace};
 use crate::world::Mode;
@@ -208,6 +209,8 @@ fn reap(child: libc::pid_t) -> io::Result<()> {
         let signal = libc::WTERMSIG(status);
         let failure = if signal == libc::SIGALRM {
             Failure::new("hang", format!("it did not end within {RUN_SECONDS_MAX} real seconds"))
+        } else if signal == libc::SIGSYS {
+            Failure::new("not simulated", real_world::ASKED)
         } else {
             Failure::new("crash", format!("the run was ended by signal {signal}"))
         };
@@ -248,6 +251,7 @@ fn carry_out(plan: Plan, lines: bool) -> ! {
     let simulation = move || {
         let trace = Trace::new(detail);
         fail_on_any_panic(&trace);
+        real_world::forbid();
         let logs = lines.then(|| trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug"));
         let (mut outcome, world) = run(&plan, &trace);
         if let Some(failure) = &mut outcome.failure {

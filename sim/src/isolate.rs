@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::hooks;
 use crate::reach;
+use crate::real_world;
 use crate::trace::{Detail, Trace};
 
 /// Set in a child: the name of the test whose body it runs.
@@ -221,14 +222,15 @@ fn child(seed: u64, body: fn(u64, Trace)) {
         *RUNNING.lock().expect("nothing panics while it holds this") = Some(trace.clone());
         // Warnings of libraries too.
         let logs = trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug");
+        real_world::forbid();
         body(seed, trace.clone());
-        reach::note_if_asked(seed);
         drop(logs);
         trace.digest()
     };
     let thread = thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES);
     let running = thread.spawn(simulation).expect("one thread can be started");
     let (hash, events) = running.join().expect("a panic has ended the process before");
+    reach::note_if_asked(seed);
     println!("\n{VERDICT}{} ({events} events)", hash.to_hex());
 }
 

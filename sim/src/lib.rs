@@ -27,6 +27,7 @@
 //! * [`farm`], [`isolate`]: runs and scenarios in processes of their own.
 //! * [`shrink`](mod@shrink), [`report`]: what is left of a failure, and its page.
 //! * [`hooks`]: time and randomness of the operating system, as the seed says.
+//! * [`real_world`]: it is out of bounds.
 //! * [`history`], [`checks`]: what clients saw, and whether it can be.
 //! * [`disk`], [`ambient`], [`registry`]: the world of a node, as parameters.
 //! * [`oracles`]: whether what nodes do can be, checked across all of them.
@@ -55,6 +56,7 @@ mod picture;
 pub mod plan;
 pub mod random;
 pub mod reach;
+pub mod real_world;
 pub mod registry;
 pub mod relayout;
 pub mod report;

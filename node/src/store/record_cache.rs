@@ -8,13 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::record::{Record, State};
 use holdfast_core::term::Ballot;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 /// Memory for decoded records. Small beside a server's, and enough for some ten thousand small objects.
 const CACHE_BYTES: u64 = 16 << 20;
 /// Larger records are not kept: copying them out of redb costs little beside sending them.
 const RECORD_BYTES_MAX: usize = 64 << 10;
+/// Not as many as the machine has processors: what a node does must not depend on where it runs.
+const SHARDS: usize = 16;
 /// Guess at a record's size, for the cache's first layout.
 const RECORD_BYTES_USUAL: u64 = 2 << 10;
 /// What a record costs beside its key and body: its structure, content type, some metadata, the cache's own node.
@@ -36,7 +38,20 @@ impl Weighter<Bytes, Arc<(Ballot, Record)>> for ByBytes {
 impl RecordCache {
     pub(super) fn new() -> Self {
         let items = usize::try_from(CACHE_BYTES / RECORD_BYTES_USUAL).expect("a small number");
-        Self { cache: Cache::with_weighter(items, CACHE_BYTES, ByBytes) }
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items)
+            .weight_capacity(CACHE_BYTES)
+            .shards(SHARDS)
+            .build()
+            .expect("both capacities are given");
+        Self {
+            cache: Cache::with_options(
+                options,
+                ByBytes,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+        }
     }
 
     /// The record, if it is here as whole as it is asked for.

@@ -13,9 +13,9 @@ use super::catalog::{CRATES, Catalog, CatalogError, Form, Mutant};
 /// Names the mistake that a process of the copy makes.
 pub const CHOICE: &str = "HOLDFAST_MUTANT";
 /// Folders of a crate that the copy does without.
-const LEFT_OUT: [&str; 6] = ["tests", "benches", "examples", "report-check", "node_modules", "target"];
+const LEFT_OUT: [&str; 7] = ["tests", "benches", "examples", "report-check", "js", "node_modules", "target"];
 /// The packages of the copied crates.
-const PACKAGES: [&str; 5] = ["holdfast-core", "holdfast-proto", "holdfast", "node", "sim"];
+const PACKAGES: [&str; 6] = ["holdfast-core", "holdfast-proto", "holdfast", "holdfast-wasm", "node", "sim"];
 /// Where the switch is added.
 const SWITCH_FILE: &str = "core/src/lib.rs";
 
@@ -136,7 +136,7 @@ impl Tree {
 }
 
 fn all_crates() -> impl Iterator<Item = &'static str> {
-    CRATES.into_iter().chain(["sim"])
+    CRATES.into_iter().chain(["client-wasm", "sim"])
 }
 
 /// All files of the copied crates, by their path in the workspace, with the catalog's mistakes in them.
