@@ -196,3 +196,58 @@ fn rot_anywhere_at_rest_is_answered_right_or_named() {
     }
     println!("in {:.1} s", began.elapsed().as_secs_f64());
 }
+
+/// After a sync that failed the kernel takes the pages for clean: the next process reads them as if they were on the disk,
+/// and no sync of its own writes them. What it believes must be there after a power loss all the same.
+#[test]
+fn what_a_failed_sync_left_is_not_believed() {
+    let mut runs = 0;
+    for (number, steps) in WORKLOADS.iter().enumerate() {
+        for files in FileKind::EACH {
+            for nth in 0.. {
+                let disk = new_disk(number as u64 * 1000 + nth);
+                disk.set_fault(DiskFault::SyncError, Some(Strike::nth(nth, files)));
+                let outcome = runtime().block_on(go_on_after_a_failed_sync(&disk, steps));
+                let struck =
+                    outcome.unwrap_or_else(|why| panic!("sync {nth} of {files:?} fails, {steps:?}: {why}"));
+                if !struck {
+                    break;
+                }
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs");
+    assert!(runs > 100, "{runs} syncs failed");
+}
+
+async fn go_on_after_a_failed_sync(disk: &SimDisk, steps: &[Step]) -> Result<bool, String> {
+    let models = Model::all(steps);
+    let mut answered = 0;
+    if let Ok(mut working) = Working::new(disk.clone()).await {
+        for (nth, step) in steps.iter().enumerate() {
+            if working.step(*step, nth).await.is_err() {
+                break;
+            }
+            answered = nth + 1;
+        }
+    }
+    disk.process_kill();
+    let struck = disk.faults().is_empty();
+    disk.heal();
+    let mut working =
+        Working::new(disk.clone()).await.map_err(|error| format!("it does not open: {error}"))?;
+    let maybe = &models[answered..models.len().min(answered + 2)];
+    let Some(model) = maybe.iter().find(|model| compare(&working.store, model).is_ok()) else {
+        return Err("the next process says something else".to_owned());
+    };
+    let mut model = model.clone();
+    for (nth, step) in [(10, Small), (11, Checkpoint), (12, Large)] {
+        working.step(step, nth).await.map_err(|error| format!("the next process: {error}"))?;
+        model = model.after(step, nth);
+    }
+    disk.power_loss();
+    let store = open(disk).await.map_err(|error| format!("it does not open after a power loss: {error}"))?;
+    compare(&store, &model).map_err(|wrong| format!("after a power loss: {wrong:?}"))?;
+    Ok(struck)
+}

@@ -22,6 +22,7 @@ mod replay;
 mod scan;
 mod shared;
 mod sums;
+mod unsynced;
 mod wal;
 mod witnessed;
 mod writer;

@@ -17,7 +17,7 @@ pub enum DiskFault {
     Rot,
     /// A write, or a change of a file's length, fails with EIO; of a write, some first sectors may be there.
     WriteError,
-    /// A write finds no room (ENOSPC); some of its first bytes may be there.
+    /// A write finds no room (ENOSPC); some of its first sectors may be there.
     NoRoom,
     /// A write that is acknowledged, and synced without an error, never reaches the platter.
     LostWrite,
