@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use parking_lot::RwLock;
 use redb::StorageBackend;
@@ -12,11 +11,9 @@ use crate::env::{Disk, DiskFile};
 
 use super::error::OpenError;
 use super::sums::{BLOCK_BYTES, Sums};
-use super::unsynced;
 
 /// One file for redb.
 pub(super) struct Backend {
-    disk: Arc<dyn Disk>,
     file: Box<dyn DiskFile>,
     fsync: bool,
     state: RwLock<State>,
@@ -31,18 +28,14 @@ struct State {
 impl Backend {
     /// `file` with the sums at `sums_path`, which are there.
     pub(super) fn open(
-        disk: &Arc<dyn Disk>,
+        disk: &dyn Disk,
         file: Box<dyn DiskFile>,
         sums_path: &str,
         fsync: bool,
     ) -> Result<Self, OpenError> {
         let first = read_first(&*file)?;
-        let sums = Sums::open(&**disk, sums_path, &first)?;
-        Ok(Self { disk: Arc::clone(disk), file, fsync, state: RwLock::new(State { sums, first: None }) })
-    }
-
-    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
-        file.sync_data().inspect_err(|_| unsynced::mark(&*self.disk))
+        let sums = Sums::open(disk, sums_path, fsync, &first)?;
+        Ok(Self { file, fsync, state: RwLock::new(State { sums, first: None }) })
     }
 
     /// Writes within the first block, in memory until the next sync.
@@ -129,13 +122,13 @@ impl StorageBackend for Backend {
             state.sums.file()
         };
         if self.fsync {
-            self.sync(&*sums)?;
+            sums.sync_data()?;
         }
         if let Some(block) = &self.state.read().first {
             self.file.write_at(0, block)?;
         }
         if self.fsync {
-            self.sync(&*self.file)?;
+            self.file.sync_data()?;
         }
         let state = &mut *self.state.write();
         state.first = None;

@@ -17,7 +17,7 @@ use holdfast_core::term::{Ballot, Term};
 use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _};
 use redb::{StorageError, Table, TableDefinition, TableError};
 
-use crate::env::{Disk, DiskFile};
+use crate::env::Disk;
 
 use super::backend::Backend;
 use super::error::{OpenError, StoreError, is_disk_full};
@@ -25,7 +25,6 @@ use super::format;
 use super::memtable::{self, Generation};
 use super::record_cache::RecordCache;
 use super::sums::Sums;
-use super::unsynced;
 
 /// redb's file.
 pub(super) const BASE_FILE: &str = "heads.redb";
@@ -47,30 +46,6 @@ impl BaseFiles {
     pub(super) fn add_sums(self, disk: &dyn Disk) -> Result<(), OpenError> {
         let base = disk.open(self.base, false).map_err(|error| self.missing(error))?;
         Sums::build(disk, self.sums, &*base).map_err(OpenError::Io)
-    }
-
-    /// Makes durable what is read back of them. `base` is redb's.
-    fn sync(self, disk: &dyn Disk, base: &dyn DiskFile) -> Result<(), OpenError> {
-        let sums = match disk.open(self.sums, false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.sums_missing()),
-            other => other?,
-        };
-        let marked = unsynced::is_marked(disk)?;
-        sometimes!(marked, "redb's file is written again, because a sync of it had failed");
-        for file in [&*sums, base] {
-            if marked {
-                unsynced::write_again(file, file.len()?)?;
-            }
-            file.sync_data().inspect_err(|_| unsynced::mark(disk))?;
-        }
-        if marked {
-            unsynced::unmark(disk)?;
-        }
-        Ok(())
-    }
-
-    fn sums_missing(self) -> OpenError {
-        OpenError::Damaged(format!("{} is missing", self.sums))
     }
 
     fn missing(self, error: io::Error) -> OpenError {
@@ -132,9 +107,9 @@ impl Base {
     ) -> Result<Self, OpenError> {
         let opened = disk.open(files.base, false).map_err(|error| files.missing(error))?;
         if fsync {
-            files.sync(&*disk, &*opened)?;
+            opened.sync_data()?;
         }
-        let backend = Backend::open(&disk, opened, files.sums, fsync)?;
+        let backend = Backend::open(&*disk, opened, files.sums, fsync)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = guarded(|| builder.create_with_backend(backend))

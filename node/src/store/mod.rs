@@ -22,7 +22,6 @@ mod replay;
 mod scan;
 mod shared;
 mod sums;
-mod unsynced;
 mod wal;
 mod witnessed;
 mod writer;

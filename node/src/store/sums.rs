@@ -52,8 +52,13 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Opens the sums, which are durable, of a redb file whose first block is given (empty: a new file).
-    pub(super) fn open(disk: &dyn Disk, path: &str, first_block: &[u8]) -> Result<Self, OpenError> {
+    /// Opens the sums of a redb file, whose first block is given (empty: a new file).
+    pub(super) fn open(
+        disk: &dyn Disk,
+        path: &str,
+        fsync: bool,
+        first_block: &[u8],
+    ) -> Result<Self, OpenError> {
         let damaged = |what: &str| OpenError::Damaged(format!("{path}{what}"));
         let file = match disk.open(path, false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(" is missing")),
@@ -62,6 +67,9 @@ impl Sums {
         let new = Self { path: path.to_owned(), file: file.into(), pending: BTreeMap::new(), first: (0, 0) };
         if first_block.is_empty() {
             return Ok(new);
+        }
+        if fsync {
+            new.file.sync_data()?;
         }
         let mut header = [0; HEADER_USED_BYTES];
         match new.file.read_at(0, &mut header) {

@@ -10,7 +10,6 @@ use crate::env::{Disk, DiskFile, Env, settle};
 
 use super::error::is_disk_full;
 use super::frame::{self, SEGMENT_HEADER_BYTES, SegmentHeader, WAL_FORMAT};
-use super::unsynced::write_again;
 
 /// The folder of the segments.
 pub(super) const WAL_FOLDER: &str = "wal";
@@ -36,6 +35,20 @@ pub(super) fn segments(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     let mut numbers: Vec<u64> = disk.list(WAL_FOLDER)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Writes the first `end` bytes of a file where they are.
+fn write_again(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    const PART_BYTES: u64 = 1 << 20;
+    let mut at = 0;
+    while at < end {
+        let len = usize::try_from(PART_BYTES.min(end - at)).expect("at most a part");
+        let mut part = vec![0; len];
+        file.read_at(at, &mut part)?;
+        file.write_at(at, &part)?;
+        at += len as u64;
+    }
+    Ok(())
 }
 
 /// Why nothing was appended.
