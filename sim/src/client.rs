@@ -45,6 +45,8 @@ pub(crate) struct ClientPlace {
     pub(crate) endpoints: Vec<String>,
     pub(crate) random: Random,
     pub(crate) clock: WallClock,
+    /// How long an operation may take.
+    pub(crate) timeout: Duration,
     pub(crate) history: History,
     pub(crate) trace: Trace,
     /// Puts of all programs that were this client, so that no two write the same.
@@ -54,9 +56,11 @@ pub(crate) struct ClientPlace {
 impl SimClient {
     /// On the current host's runtime.
     pub(crate) fn new(place: ClientPlace) -> Self {
-        let ClientPlace { name, host: _, net, endpoints, random, clock, history, trace, puts } = place;
+        let ClientPlace { name, host: _, net, endpoints, random, clock, timeout, history, trace, puts } =
+            place;
         let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
         options.ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
+        options.timeout = timeout;
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
         Self { name: name.into(), client, net, random, history, trace, puts }
     }
@@ -149,6 +153,46 @@ impl SimClient {
         }
         self.end_put(op, &result);
         result
+    }
+
+    /// As [`Self::put`]; asks for its outcome too, `wait` after it was sent. Either may be first.
+    pub async fn put_asked(
+        &self,
+        key: &str,
+        condition: Condition,
+        filler: usize,
+        wait: Duration,
+    ) -> Option<Version> {
+        let (op, text) = self.begin_put(key, condition);
+        let op_id = self.client.fresh_op_id();
+        let put = self.send_put(key, &text, condition, filler, Some(op_id));
+        let asked = async {
+            tokio::time::sleep(wait).await;
+            self.client.outcome(BUCKET, key, op_id).await
+        };
+        let (result, outcome) = tokio::join!(put, asked);
+        let seen = match (&result, &outcome) {
+            (Ok(version), Ok(Outcome::Fenced)) => {
+                panic!("{} has written {text} as {version:?}, and is told that it was fenced", self.name)
+            }
+            (Ok(version), Ok(Outcome::Committed(told))) => {
+                assert_eq!(version, told, "{} is told two versions of {text}", self.name);
+                Seen::Wrote(*version)
+            }
+            (Ok(version), _) => Seen::Wrote(*version),
+            (Err(error), Ok(Outcome::Committed(version))) => {
+                let unknown = matches!(error.code(), Code::OutcomeUnknown);
+                assert!(unknown, "{text} took effect, {} is told {error}", self.name);
+                Seen::Wrote(*version)
+            }
+            (Err(error), Ok(Outcome::Fenced)) if matches!(error.code(), Code::OutcomeUnknown) => {
+                Seen::Nothing
+            }
+            (Err(error), _) => self.refused(error),
+        };
+        let version = if let Seen::Wrote(version) = seen { Some(version) } else { None };
+        self.history.end(op, seen);
+        version
     }
 
     fn begin_put(&self, key: &str, condition: Condition) -> (OpNumber, String) {

@@ -12,7 +12,7 @@ use crate::faults::{Fault, Step};
 use crate::net::LinkOptions;
 use crate::random::Random;
 use crate::registry::RegistryFault;
-use crate::workload::{PlannedOp, random_ops};
+use crate::workload::{PlannedOp, keys, random_ops};
 use crate::world::{Mode, REGISTRY, WorldOptions};
 
 /// The plan files that this program reads.
@@ -28,6 +28,19 @@ const OPS_MAX: usize = 1_000_000;
 const TIME_MS_MAX: u64 = 24 * 3_600_000;
 /// Random faults begin, and random operations are asked for, within this time.
 const TIME_MS: u64 = 6_000;
+
+/// Of plan files from before it was in them.
+fn stop_grace_ms() -> u64 {
+    5_000
+}
+
+fn timeout_ms() -> u64 {
+    10_000
+}
+
+fn checkpoint_log() -> u64 {
+    64 << 10
+}
 
 /// A run, written out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -51,6 +64,15 @@ pub struct Plan {
     pub lease_ttl_ms: u64,
     /// The nodes' own setting. Without, the run should fail.
     pub fsync: bool,
+    /// How long a client tries.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// Bytes of the log after which a node makes a checkpoint.
+    #[serde(default = "checkpoint_log")]
+    pub checkpoint_log: u64,
+    /// How long a node that stops waits for what is under way.
+    #[serde(default = "stop_grace_ms")]
+    pub stop_grace_ms: u64,
     /// The keys that operations name by number.
     pub keys: usize,
     /// When the faults are over.
@@ -100,6 +122,9 @@ impl Plan {
             jitter_ms: random.pick(&[0, 1, 2, 5, 30]),
             lease_ttl_ms: random.pick(&[2_000, 10_000]),
             fsync: true,
+            timeout_ms: random.fork("timeout").pick(&[10_000, 10_000, 10_000, 2_000, 300]),
+            checkpoint_log: random.fork("checkpoints").pick(&[8 << 10, 64 << 10, 64 << 10, 512 << 10]),
+            stop_grace_ms: random.fork("stop grace").pick(&[5, 50, 1_000, 5_000]),
             // Few, so that they are hot; sometimes more than a page of a listing.
             keys: random.pick(&[1, 1, 2, 3, 5]),
             time_ms: TIME_MS,
@@ -229,6 +254,10 @@ impl Plan {
             link: LinkOptions { latency: ms(self.latency_ms), jitter: ms(self.jitter_ms) },
             lease_ttl: ms(self.lease_ttl_ms),
             fsync: self.fsync,
+            timeout: ms(self.timeout_ms),
+            checkpoint_log: self.checkpoint_log,
+            stop_grace: ms(self.stop_grace_ms),
+            hot: keys(self.keys),
             processes_max: self.processes_max(),
         }
     }
@@ -270,7 +299,7 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
 }
 
 /// Where the kinds of [`DiskFault`] begin.
-const DISK_KINDS: usize = 35;
+const DISK_KINDS: usize = 37;
 /// And those of [`RegistryFault`].
 const REGISTRY_KINDS: usize = DISK_KINDS + DiskFault::ALL.len();
 const KINDS: usize = REGISTRY_KINDS + RegistryFault::KINDS as usize;
@@ -347,6 +376,8 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         32 => Fault::LargeBodies { client },
         33 => Fault::DiskSlow { node },
         34 => Fault::DiskStall { node },
+        35 => Fault::Relayout { unseen_by: Some(node).filter(|_| random.one_in(2)) },
+        36 => Fault::TornStart { node, changes: 1 + random.log_ms(1, 400).as_millis() as u64 },
         REGISTRY_KINDS..KINDS => {
             let kind = (kind - REGISTRY_KINDS) as u64;
             Fault::Registry { fault: RegistryFault::of_kind(kind, random) }

@@ -4,16 +4,23 @@
 //! (another node should lead it), a move begins (majorities of the replicas and of the next ones are needed), or a move is
 //! given up. Each has a higher config, so that requests, promises and proposals of the old one are overtaken on their way.
 
+use holdfast_core::ids::Partition;
 use holdfast_core::placement::{Layout, PartitionLayout};
 
 use crate::random::Random;
 
-/// A layout to follow `layout`: about two thirds of the partitions change.
-pub fn next_layout(layout: &Layout, random: &mut Random) -> Layout {
+/// Of the other partitions, one in so many changes.
+const OTHERS_ONE_IN: u64 = 16;
+
+/// A layout to follow `layout`: about two thirds of `hot` change, and some of the other partitions.
+pub fn next_layout(layout: &Layout, hot: &[Partition], random: &mut Random) -> Layout {
     let mut next = layout.clone();
     next.version += 1;
     let nodes: Vec<_> = layout.nodes.keys().copied().collect();
-    for place in &mut next.partitions {
+    for (partition, place) in Partition::all().zip(&mut next.partitions) {
+        if !hot.contains(&partition) && !random.one_in(OTHERS_ONE_IN) {
+            continue;
+        }
         let PartitionLayout { config, replicas, next } = place;
         match random.below(6) {
             0 | 1 => continue,
@@ -45,8 +52,9 @@ mod tests {
         let mut layout = first_layout(&members, 3).unwrap();
         let mut random = Random::new(1, "layouts");
         let (mut moving, mut reordered) = (0, 0);
+        let hot: Vec<_> = Partition::all().take(100).collect();
         for _ in 0..50 {
-            let next = next_layout(&layout, &mut random);
+            let next = next_layout(&layout, &hot, &mut random);
             check_layout(&next).unwrap();
             check_successor(&layout, &next).unwrap();
             for (old, new) in layout.partitions.iter().zip(&next.partitions) {

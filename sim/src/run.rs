@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use crate::checks;
 use crate::client::BUCKET;
-use crate::faults::Step;
+use crate::faults::{Fault, Step};
+use crate::fired::fire;
 use crate::hooks;
 use crate::picture::picture;
 use crate::plan::Plan;
@@ -148,12 +149,23 @@ impl<'p> Run<'p> {
     }
 
     fn all(&mut self) -> Result<(), Failure> {
-        self.whole("a new cluster")?;
+        self.first_start()?;
         self.safety();
         self.liveness()?;
         self.heal()?;
         self.read_everywhere()?;
         self.check()
+    }
+
+    fn first_start(&mut self) -> Result<(), Failure> {
+        for fault in &self.plan.faults {
+            if let Fault::TornStart { node, changes } = &fault.fault {
+                self.world.tear_start(node, *changes);
+            }
+        }
+        self.whole("a new cluster")?;
+        fire("torn-start", self.world.started().len() as u64);
+        Ok(())
     }
 
     fn whole(&mut self, what: &str) -> Result<(), Failure> {
@@ -238,11 +250,11 @@ impl<'p> Run<'p> {
         self.succeed(&although)
     }
 
-    /// The smallest set of nodes, as the seed chooses, that holds a majority of the replicas of every key. A disk that has
+    /// The smallest set of nodes, as the seed chooses, that has the majorities that every key needs. A disk that has
     /// destroyed something is not counted on.
     fn core(&mut self) -> Vec<String> {
         let mut core = self.world.sound_nodes();
-        let Some(replicas) = self.world.replicas(&keys(self.plan.keys)) else { return core };
+        let Some(groups) = self.world.voters(&keys(self.plan.keys)) else { return core };
         let mut candidates = core.clone();
         while !candidates.is_empty() {
             let node = candidates.remove(self.random.index(candidates.len()));
@@ -250,7 +262,7 @@ impl<'p> Run<'p> {
             let enough = |of: &Vec<String>| {
                 2 * of.iter().filter(|replica| without.contains(replica)).count() > of.len()
             };
-            if replicas.iter().all(enough) {
+            if groups.iter().all(enough) {
                 core = without;
             }
         }

@@ -46,6 +46,8 @@ pub enum Verb {
     PutSettled,
     /// Write; when the outcome is unknown, ask again under the same op id.
     PutAgain,
+    /// Write, and meanwhile ask for its outcome, which fences it if it has not taken effect by then.
+    PutAsked,
     /// Delete.
     Delete,
     /// Read.
@@ -130,10 +132,11 @@ fn random_op(client: usize, at_ms: u64, keys: usize, random: &mut Random) -> Pla
     let verb = match random.below(100) {
         0..=21 => Verb::Put,
         22..=33 => Verb::PutSettled,
-        34..=39 => Verb::PutAgain,
+        34..=38 => Verb::PutAgain,
+        39 => Verb::PutAsked,
         40..=51 => Verb::Delete,
         52..=86 => Verb::Get,
-        87..=93 => Verb::Head,
+        87..=90 => Verb::Head,
         _ => Verb::List,
     };
     let exponent = random.below(15);
@@ -185,6 +188,10 @@ impl Program {
             Verb::Put => client.put(key, condition, op.bytes).await.ok(),
             Verb::PutSettled => client.put_settled(key, condition, op.bytes, OUTCOME_PATIENCE).await.ok(),
             Verb::PutAgain => client.put_again(key, condition, op.bytes, OUTCOME_PATIENCE).await.ok(),
+            Verb::PutAsked => {
+                let wait = client.random(&format!("asked {}", op.at_ms)).log_ms(1, 200);
+                client.put_asked(key, condition, op.bytes, wait).await
+            }
             Verb::Delete => {
                 let _ = client.delete(key, condition).await;
                 None
@@ -216,7 +223,7 @@ impl Program {
                 crate::fired::fire(storm.kind(), 1);
             }
         };
-        let count = if storm == Storm::LargeBodies { STORM_OPS / 4 } else { STORM_OPS };
+        let count = if storm == Storm::LargeBodies { STORM_OPS / 12 } else { STORM_OPS };
         futures_util::future::join_all((0..count).map(one)).await;
     }
 }

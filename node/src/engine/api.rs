@@ -17,8 +17,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::kept_view::KeptView;
 use super::lead::PartitionCell;
-use super::view::stored_view;
 use super::write::{Done, Operation, no_layout};
 use super::{Engine, EngineParts, Inner, OPERATIONS_MAX, REPAIRS_MAX};
 use crate::peer::link::PROBE_EVERY;
@@ -82,7 +82,8 @@ impl Engine {
     pub fn start(parts: EngineParts) -> io::Result<Self> {
         let EngineParts { env, cluster, store, registry, bootstrap_nodes, replication } = parts;
         let me = store.node_id();
-        let stored = stored_view(&*env.disk)?;
+        let kept = KeptView::default();
+        let stored = kept.load(&*env.disk)?;
         let unanswered = Arc::new(Pulse::new(PROBE_EVERY));
         let leaderships = Arc::new(Notify::new());
         let signals = LinkSignals { unanswered: unanswered.clone(), recovered: leaderships.clone() };
@@ -97,6 +98,7 @@ impl Engine {
             replication,
             links,
             view: RwLock::new(None),
+            kept,
             partitions: Partition::all().map(|_| PartitionCell::new()).collect(),
             unanswered,
             waiting: Mutex::default(),

@@ -12,7 +12,6 @@ use holdfast_core::placement::{Layout, Member, PlanError, first_layout};
 use holdfast_core::sometimes;
 use tokio::time::{sleep, timeout};
 
-use super::view::store_view;
 use super::{ClusterView, Inner};
 use crate::env::{Blocking, settle, tasks};
 use crate::peer::link::IDLE_PROBE_EVERY;
@@ -100,13 +99,13 @@ impl Inner {
     async fn keep_view(self: &Arc<Self>, view: &ClusterView) {
         let stored = match self.env.blocking {
             Blocking::InPlace => {
-                let stored = store_view(&*self.env.disk, view);
+                let stored = self.kept.keep(&*self.env.disk, view);
                 settle(&*self.env.disk).await;
                 stored
             }
             Blocking::Threads => {
-                let (disk, view) = (self.env.disk.clone(), view.clone());
-                tokio::task::spawn_blocking(move || store_view(&*disk, &view))
+                let (inner, view) = (self.clone(), view.clone());
+                tokio::task::spawn_blocking(move || inner.kept.keep(&*inner.env.disk, &view))
                     .await
                     .unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
             }

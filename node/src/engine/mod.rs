@@ -14,6 +14,7 @@
 mod api;
 mod duties;
 mod forward;
+mod kept_view;
 mod lead;
 mod list;
 mod peers;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use api::{Deleted, Mutation, NewObject, OutcomeAnswer};
+use kept_view::KeptView;
 pub use view::ClusterView;
 
 use crate::env::Env;
@@ -81,6 +83,8 @@ pub(super) struct Inner {
     links: Links,
     /// `None` until there is a layout.
     view: RwLock<Option<Arc<ClusterView>>>,
+    /// The same on the disk.
+    kept: KeptView,
     partitions: Vec<PartitionCell>,
     /// Ticks while a peer owes an answer or a leader waits for one.
     unanswered: Arc<Pulse>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Done, farm};
 use crate::farm::Job;
@@ -22,9 +22,9 @@ pub(super) struct Explore {
     /// Stop after so many minutes, whatever is left.
     #[arg(long)]
     minutes: Option<f64>,
-    /// `direct` is several times as fast; `wire` has HTTP/2 and TCP.
-    #[arg(long, value_parser = mode, default_value = "direct")]
-    mode: Mode,
+    /// `direct` is several times as fast; `wire` has HTTP/2 and TCP; `mixed` is a tenth of wire.
+    #[arg(long, value_enum, default_value = "direct")]
+    mode: Modes,
     /// Run every seed in two processes, and compare their traces.
     #[arg(long)]
     twice: bool,
@@ -63,6 +63,21 @@ pub(super) fn mode(text: &str) -> Result<Mode, String> {
     }
 }
 
+/// How true the network is, by seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Modes {
+    Direct,
+    Wire,
+    Mixed,
+}
+
+impl Modes {
+    fn job(self, seed: u64) -> Job {
+        let wire = self == Self::Wire || (self == Self::Mixed && seed % 10 == 9);
+        Job::Seed(seed, if wire { Mode::Wire } else { Mode::Direct })
+    }
+}
+
 impl Explore {
     pub(super) fn run(self) -> Done {
         let farm = farm(self.workers)?;
@@ -72,7 +87,7 @@ impl Explore {
         let jobs = self
             .seeds
             .clone()
-            .flat_map(|seed| std::iter::repeat_n(Job::Seed(seed, self.mode), times))
+            .flat_map(|seed| std::iter::repeat_n(self.mode.job(seed), times))
             .take_while(move |_| limit.is_none_or(|limit| began.elapsed() < limit));
         let sum = Mutex::new(Sum::default());
         farm.run_all(jobs, |job, outcome| {
@@ -96,11 +111,10 @@ impl Explore {
         }
         for seed in sum.failures.keys() {
             fs::create_dir_all(&self.keep)?;
-            let path = self.keep.join(format!(
-                "seed-{seed}-{}.json",
-                if self.mode == Mode::Wire { "wire" } else { "direct" }
-            ));
-            fs::write(&path, Job::Seed(*seed, self.mode).plan().text())?;
+            let plan = self.mode.job(*seed).plan();
+            let mode = if plan.mode == Mode::Wire { "wire" } else { "direct" };
+            let path = self.keep.join(format!("seed-{seed}-{mode}.json"));
+            fs::write(&path, plan.text())?;
             println!("the plan of seed {seed} is in {0}: cargo run -p sim -- replay {0}", path.display());
         }
         Ok(sum.is_good())

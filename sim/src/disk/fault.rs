@@ -125,7 +125,7 @@ impl FileKind {
             Self::Base => path.starts_with("heads.redb"),
             Self::Sums => path.starts_with("heads.sums"),
             Self::Identity => path.starts_with("identity"),
-            Self::Layout => path.starts_with("cluster.json"),
+            Self::Layout => path.starts_with("layout.json") || path.starts_with("nodes.json"),
         }
     }
 }

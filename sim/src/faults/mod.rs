@@ -72,6 +72,8 @@ pub enum Fault {
     PowerLossAll,
     /// At the so-manieth change of the disk.
     TornPower { node: String, changes: u64 },
+    /// The same at the node's very first start, before there is a cluster.
+    TornStart { node: String, changes: u64 },
     /// No room on the disk.
     DiskFull { node: String },
     /// A sync of the log fails once.
@@ -97,6 +99,10 @@ pub enum Fault {
     RegistryDark,
     /// What etcd does wrong; see [`RegistryFault`].
     Registry { fault: RegistryFault },
+
+    /// An operator changes the layout: other leaders, a move to other nodes begins or is given up. One node may not hear
+    /// of it for a while.
+    Relayout { unseen_by: Option<String> },
 
     /// A client asks as fast as it can.
     Burst { client: String },
@@ -165,6 +171,8 @@ pub enum Step {
     RegistryWrong(RegistryFault),
     /// No more.
     RegistryRight(RegistryFault),
+    /// Another layout.
+    Relayout,
     /// A client's load; see [`crate::workload::Storm`].
     Storm(crate::workload::Storm, String),
 }
@@ -196,6 +204,8 @@ impl Fault {
             Self::PowerLoss { .. } => "power-loss",
             Self::PowerLossAll => "power-loss-all",
             Self::TornPower { .. } => "torn-power",
+            Self::TornStart { .. } => "torn-start",
+            Self::Relayout { .. } => "relayout",
             Self::DiskFull { .. } => "disk-full",
             Self::SyncFails { .. } => "sync-fails",
             Self::DiskSlow { .. } => "disk-slow",
@@ -236,6 +246,7 @@ impl Fault {
             | Self::Stutter { node, .. }
             | Self::PowerLoss { node }
             | Self::TornPower { node, .. }
+            | Self::TornStart { node, .. }
             | Self::DiskFull { node }
             | Self::SyncFails { node }
             | Self::DiskSlow { node }
@@ -248,7 +259,7 @@ impl Fault {
             | Self::Burst { client }
             | Self::ListingStorm { client }
             | Self::LargeBodies { client } => vec![client.clone()],
-            Self::RegistryDown | Self::RegistryDark | Self::Registry { .. } => {
+            Self::RegistryDown | Self::RegistryDark | Self::Registry { .. } | Self::Relayout { .. } => {
                 vec![REGISTRY.to_owned()]
             }
             Self::KillAll | Self::RollingRestart | Self::PowerLossAll | Self::Loss { .. } => Vec::new(),
@@ -347,6 +358,14 @@ impl Fault {
             Self::TornPower { node, changes } => {
                 during(Step::PowerFails(node.clone(), *changes), Step::Restart(node.clone()));
             }
+            // The run sees to it, before anything else.
+            Self::TornStart { .. } => {}
+            Self::Relayout { unseen_by } => {
+                if let Some(node) = unseen_by {
+                    cut_both(node, REGISTRY);
+                }
+                steps.push((at + Duration::from_millis(1), Step::Relayout));
+            }
             Self::DiskFull { node } => during(Step::Full(node.clone()), Step::Room(node.clone())),
             Self::SyncFails { node } => during(Step::FailSync(node.clone()), Step::Restart(node.clone())),
             Self::DiskSlow { node } => {
@@ -416,6 +435,16 @@ impl fmt::Display for Fault {
             Self::PowerLossAll => write!(f, "all nodes lose their power"),
             Self::TornPower { node, changes } => {
                 write!(f, "{node} loses its power at change {changes} of its disk")
+            }
+            Self::TornStart { node, changes } => {
+                write!(
+                    f,
+                    "{node} loses its power at change {changes} of its disk when it starts for the first time"
+                )
+            }
+            Self::Relayout { unseen_by: None } => write!(f, "an operator changes the layout"),
+            Self::Relayout { unseen_by: Some(node) } => {
+                write!(f, "an operator changes the layout while {node} does not reach the registry")
             }
             Self::DiskFull { node } => write!(f, "the disk of {node} is full"),
             Self::SyncFails { node } => write!(f, "a sync of the log of {node} fails"),
@@ -517,6 +546,7 @@ impl Step {
             Self::StartRegistry => world.start_registry(),
             Self::RegistryWrong(fault) => world.registry().lock().begin(*fault),
             Self::RegistryRight(fault) => world.registry().lock().end(*fault),
+            Self::Relayout => fire("relayout", u64::from(world.relayout())),
             Self::Storm(..) => {}
         }
     }

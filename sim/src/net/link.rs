@@ -7,6 +7,10 @@ use crate::fired::fire;
 /// Simulated time has steps of a millisecond: tokio's timers have.
 const STEP: Duration = Duration::from_millis(1);
 
+/// How long packets wait at most before a narrow link: by then a real sender is held back, and does not send more into a
+/// queue that takes a minute to drain.
+const QUEUE_MAX: Duration = Duration::from_millis(500);
+
 /// What a link is like when nothing is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkOptions {
@@ -110,7 +114,7 @@ impl Link {
         if let Some(takes) = bytes.checked_div(self.bandwidth) {
             let takes = Duration::from_millis(takes as u64);
             fire("narrow-link", u64::from(self.busy_until > now));
-            self.busy_until = self.busy_until.max(now) + takes;
+            self.busy_until = (self.busy_until.max(now) + takes).min(now + QUEUE_MAX);
             arrival = arrival.max(self.busy_until + self.options.latency);
         }
         self.last_arrival = self.last_arrival.max(arrival);

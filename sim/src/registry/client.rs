@@ -124,7 +124,9 @@ impl RegistryStore for SimRegistry {
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError> {
         let request = Request::Watch { prefix: prefix.to_owned(), from: from.0 };
-        let frames = self.open(&request).await.map_err(unreachable)?;
+        let mut frames = self.open(&request).await.map_err(unreachable)?;
+        // It says at once that it has begun, or why not.
+        let first = receive(&mut frames).await?.take(Response::changes)?;
         let batches = stream::unfold(Some(frames), |frames| async move {
             let mut frames = frames?;
             match receive(&mut frames).await.and_then(|answer| answer.take(Response::changes)) {
@@ -132,7 +134,7 @@ impl RegistryStore for SimRegistry {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        Ok(Box::pin(batches))
+        Ok(Box::pin(stream::iter([Ok(first)]).chain(batches)))
     }
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {

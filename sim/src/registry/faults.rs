@@ -42,6 +42,11 @@ pub enum RegistryFault {
     },
     /// Lasts. A watch that a compaction overtakes is not told so: it goes on after the gap (etcd#18089, #19179).
     CompactionLoses,
+    /// Lasts. After so many of a hundred changes the history is forgotten at once: a watch that has not told of them ends.
+    CompactOften {
+        /// Of a hundred.
+        percent: u64,
+    },
     /// Lasts. Watches say nothing more and stay open. What they did not tell comes when this is over.
     QuietWatches,
     /// Lasts. New watches begin with so many changes that were told before, as after a reconnect to a slow member.
@@ -77,7 +82,7 @@ impl fmt::Display for RegistryFault {
 
 impl RegistryFault {
     /// How many kinds there are.
-    pub const KINDS: u64 = 16;
+    pub const KINDS: u64 = 17;
 
     /// One of the kinds (any number names one), with random measures.
     pub fn of_kind(kind: u64, random: &mut Random) -> Self {
@@ -100,6 +105,7 @@ impl RegistryFault {
             12 => Self::RevokeAll,
             13 => Self::Compact,
             14 => Self::CloseWatches,
+            15 => Self::CompactOften { percent: 10 + random.below(91) },
             _ => Self::Wipe,
         }
     }
@@ -134,6 +140,7 @@ impl RegistryFault {
             Self::RevokeOne => "registry lease revoked",
             Self::RevokeAll => "registry leases all revoked",
             Self::Compact => "registry compacted",
+            Self::CompactOften { .. } => "registry compacted again and again",
             Self::CloseWatches => "registry watch closed",
             Self::Wipe => "registry wiped",
         }
@@ -150,6 +157,7 @@ pub(super) struct Switches {
     pub(super) late: Duration,
     pub(super) lose_events_percent: u64,
     pub(super) compaction_loses: bool,
+    pub(super) compact_percent: u64,
     pub(super) quiet: bool,
     pub(super) duplicates: u64,
 }
@@ -166,6 +174,7 @@ impl Switches {
             RegistryFault::LateEvents { late_ms } => self.late = Duration::from_millis(number(late_ms)),
             RegistryFault::LoseEvents { percent } => self.lose_events_percent = number(percent),
             RegistryFault::CompactionLoses => self.compaction_loses = on,
+            RegistryFault::CompactOften { percent } => self.compact_percent = number(percent),
             RegistryFault::QuietWatches => self.quiet = on,
             RegistryFault::Duplicates { count } => self.duplicates = number(count),
             RegistryFault::Restore

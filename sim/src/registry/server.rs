@@ -132,6 +132,7 @@ impl Server {
     async fn watch(self, mut frames: Frames, prefix: String, from: Revision) -> io::Result<()> {
         let (mut news, mut watcher) = {
             let mut state = self.state.lock();
+            state.before_watch(hooks::now());
             (state.subscribe(), state.open_watch(prefix, from))
         };
         // At once, to say that it has begun.

@@ -68,6 +68,13 @@ impl State {
         self.facts.get(key).map(|entry| entry.value)
     }
 
+    /// Changes the value of a key, without a network in between.
+    pub fn write(&mut self, key: &str, value: String) {
+        let written = self
+            .change(&format!("an operator writes {key}"), |facts| facts.put(key, value, None, hooks::now()));
+        written.expect("it needs no lease");
+    }
+
     /// The keys with a prefix.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         self.facts.list(prefix).entries.into_iter().map(|entry| entry.key).collect()
@@ -190,6 +197,11 @@ impl State {
         let revision = self.revision();
         if revision != before {
             self.trace.line(format_args!("registry: {what}, revision {}", revision.0));
+            let percent = self.switches.compact_percent;
+            if percent > 0 && self.choice("compact").percent(percent) {
+                self.facts.compact();
+                self.count(RegistryFault::CompactOften { percent });
+            }
             self.tell();
         }
         answer

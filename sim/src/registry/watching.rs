@@ -7,6 +7,9 @@ use node::registry::store::{Change, Revision, StoreError};
 use super::faults::RegistryFault;
 use super::state::State;
 
+/// A key that is none of the nodes' business.
+const STRANGER: &str = "/somebody/else";
+
 /// One open watch.
 #[derive(Clone, Debug)]
 pub(super) struct Watcher {
@@ -33,6 +36,19 @@ pub(super) enum Step {
 }
 
 impl State {
+    /// A watch is about to begin. Others use the registry too: what they change can make it forget, just then, what the
+    /// watch begins with.
+    pub(super) fn before_watch(&mut self, now: Duration) {
+        let percent = self.switches.compact_percent;
+        if percent > 0 && self.choice("compact before a watch").percent(percent) {
+            let written =
+                self.change("somebody else's change", |facts| facts.put(STRANGER, String::new(), None, now));
+            written.expect("it needs no lease");
+            self.facts.compact();
+            self.count(RegistryFault::CompactOften { percent });
+        }
+    }
+
     /// A watch begins.
     pub(super) fn open_watch(&mut self, prefix: String, from: Revision) -> Watcher {
         self.watches += 1;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use node::env::Net;
 
-use super::World;
+use super::{LAYOUT, World};
 use crate::net::{Link, SimNet};
 use crate::registry;
+use crate::relayout::next_layout;
 
 impl World {
     /// Cuts both directions of the link between two hosts: packets are lost, connecting hangs.
@@ -175,6 +176,35 @@ impl World {
             });
             self.registry_up = true;
         }
+    }
+
+    /// An operator, or a planner, writes another layout into the registry. Says whether: not when the registry is away, nor
+    /// when it was emptied or set back, which whoever writes layouts has to notice.
+    pub fn relayout(&mut self) -> bool {
+        let Some(layout) = self.layout() else { return false };
+        if !self.registry_up || self.layouts.last().is_some_and(|last| last.version > layout.version) {
+            return false;
+        }
+        let mut random = self.random.fork(&format!("layout {}", layout.version));
+        let next = next_layout(&layout, &self.hot, &mut random);
+        let text = node::registry::encode_layout(&next).expect("it follows one that the registry held");
+        self.trace.line(format_args!("the layout of version {} is written", next.version));
+        self.registry.lock().write(LAYOUT, text);
+        self.layouts.push(next);
+        true
+    }
+
+    /// Before anything runs: a node's machine loses its power at a change of the disk of its first start.
+    pub(crate) fn tear_start(&mut self, node: &str, changes: u64) {
+        self.place(node).disk.power_off_in(changes);
+        self.supervised = true;
+    }
+
+    /// The first start is over: a power that has not failed in it does not fail. Says whose did.
+    pub(crate) fn started(&mut self) -> Vec<String> {
+        self.supervised = false;
+        let torn = self.nodes.values().filter(|place| place.end.lock().starts > 1);
+        torn.map(|place| place.name.clone()).collect()
     }
 
     /// Ends every fault that lasts. From here on a node's process that ends by itself is started again.

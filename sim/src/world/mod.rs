@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use holdfast_core::ids::{NodeId, ObjectName, Partition};
+use holdfast_core::placement::Layout;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
@@ -33,14 +35,15 @@ use crate::trace::Trace;
 /// The registry's host.
 pub const REGISTRY: &str = "registry";
 /// The registry's key of the layout.
-const LAYOUT: &str = "/holdfast/sim/layout";
+pub(crate) const LAYOUT: &str = "/holdfast/sim/layout";
 /// A cluster that takes longer to become whole is broken.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 /// A job that takes longer hangs.
 const JOB_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// How long a supervisor waits before it starts again what has ended.
+/// How long a supervisor waits before it starts again what has ended; twice as long each time, up to 64 times.
 const SUPERVISOR_PAUSE: Duration = Duration::from_millis(100);
+const SUPERVISOR_DOUBLINGS: u32 = 6;
 
 /// How long [`World::step`] is.
 const STEP: Duration = Duration::from_millis(10);
@@ -72,6 +75,14 @@ pub struct WorldOptions {
     /// Whether nodes write their log through to the disk before they answer. Off, acknowledged writes are lost with the
     /// power: what a simulation has to find.
     pub fsync: bool,
+    /// How long a client tries.
+    pub timeout: Duration,
+    /// Bytes of the log after which a node makes a checkpoint.
+    pub checkpoint_log: u64,
+    /// How long a node that stops waits for what is under way.
+    pub stop_grace: Duration,
+    /// Keys whose partitions an operator's change of the layout is to concern.
+    pub hot: Vec<String>,
     /// Processes that one machine starts at most, in the wire mode: each costs a little in every step.
     pub processes_max: usize,
 }
@@ -85,6 +96,10 @@ impl Default for WorldOptions {
             link: LinkOptions::default(),
             lease_ttl: Duration::from_secs(10),
             fsync: true,
+            timeout: Duration::from_secs(10),
+            checkpoint_log: 64 << 10,
+            stop_grace: Duration::from_secs(5),
+            hot: Vec::new(),
             processes_max: 16,
         }
     }
@@ -115,11 +130,17 @@ pub struct World {
     registry_host: HostId,
     registry: Arc<Mutex<registry::State>>,
     registry_up: bool,
+    /// Partitions that a change of the layout is to concern.
+    hot: Vec<Partition>,
+    /// All layouts that an operator has written.
+    layouts: Vec<Layout>,
     oracles: Oracles,
     /// Whether a node's process that ends by itself is started again.
     supervised: bool,
     /// Those to come.
     restarts: Vec<(Duration, String)>,
+    /// How often each was started again by its supervisor.
+    restarted: BTreeMap<String, u32>,
     random: Random,
 }
 
@@ -161,9 +182,12 @@ impl World {
             clients: BTreeMap::new(),
             registry_host,
             registry_up: false,
+            hot: options.hot.iter().map(|key| partition_of(key)).collect(),
+            layouts: Vec::new(),
             oracles: Oracles::new(),
             supervised: false,
             restarts: Vec::new(),
+            restarted: BTreeMap::new(),
             random: Random::new(seed, "world"),
         };
         world.trace.line(format_args!("seed {seed}: {options:?}"));
@@ -183,6 +207,8 @@ impl World {
         let mut random = self.random.fork(&name);
         let mut settings = settings(options.nodes, &zone_of(&name), options.lease_ttl);
         settings.fsync = options.fsync;
+        settings.checkpoint_log = options.checkpoint_log;
+        settings.stop_grace = options.stop_grace;
         let place = NodePlace {
             host,
             disk: SimDisk::new(&name, random.fork("disk"), self.trace.clone()),
@@ -228,6 +254,7 @@ impl World {
                 .map(|node| format!("http://n{node}:{CLIENT_PORT}"))
                 .collect(),
             clock: WallClock::ahead(random.log_ms(1, 2_000)),
+            timeout: options.timeout,
             history: self.history.clone(),
             trace: self.trace.clone(),
             random,
@@ -351,7 +378,9 @@ impl World {
 
     /// As a supervisor does: after a pause, so that a node that cannot start does not keep it busy.
     fn restart_later(&mut self, node: &str) {
-        let due = self.now() + SUPERVISOR_PAUSE;
+        let times = self.restarted.entry(node.to_owned()).or_default();
+        let due = hooks::now() + SUPERVISOR_PAUSE * (1 << (*times).min(SUPERVISOR_DOUBLINGS));
+        *times += 1;
         self.restarts.push((due, node.to_owned()));
         self.fabric.at(due, |fabric| fabric.want_driver());
     }
@@ -468,21 +497,30 @@ impl World {
         job.is_done()
     }
 
-    /// The names of the nodes that hold each key, as the registry's layout says. `None`: there is no layout.
-    pub fn replicas(&self, keys: &[String]) -> Option<Vec<Vec<String>>> {
-        let layout = self.registry.lock().value(LAYOUT)?;
-        let layout = node::registry::decode_layout(&layout).ok()?;
-        let name = |id: &holdfast::NodeId| {
+    /// The groups of nodes of which majorities are needed for these keys, by name: who holds each, as the registry's layout
+    /// says, and who was to hold it by any layout that some node may still know. `None`: there is no layout.
+    pub fn voters(&self, keys: &[String]) -> Option<Vec<Vec<String>>> {
+        let layout = self.layout()?;
+        let name = |id: &NodeId| {
             let zone = &layout.nodes.get(id)?.zone;
             self.nodes.keys().find(|node| zone_of(node) == *zone).cloned()
         };
-        let bucket = holdfast_core::ids::BucketName::new(crate::client::BUCKET).expect("a plain name");
-        let of_key = |key: &String| {
-            let key = holdfast_core::ids::ObjectKey::new(key).expect("a plain name");
-            let partition = holdfast_core::ids::ObjectName { bucket: bucket.clone(), key }.partition();
-            layout.partition(partition).replicas.iter().filter_map(name).collect()
-        };
-        Some(keys.iter().map(of_key).collect())
+        let mut groups = Vec::new();
+        for layout in self.layouts.iter().chain([&layout]) {
+            for key in keys {
+                let place = layout.partition(partition_of(key));
+                let ids = [Some(&place.replicas), place.next.as_ref()].into_iter().flatten();
+                groups.extend(ids.map(|ids| ids.iter().filter_map(name).collect::<Vec<_>>()));
+            }
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        Some(groups)
+    }
+
+    /// What the registry holds for a layout.
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        node::registry::decode_layout(&self.registry.lock().value(LAYOUT)?).ok()
     }
 
     /// The nodes whose disks have kept all that they said they would.
@@ -544,6 +582,10 @@ impl World {
         let names = self.nodes.keys().chain(self.clients.keys()).cloned();
         names.chain([REGISTRY.to_owned()]).collect()
     }
+}
+
+fn partition_of(key: &str) -> Partition {
+    ObjectName::new(crate::client::BUCKET, key).expect("plain names").partition()
 }
 
 /// Each node is a zone, which says whose a registration is.
