@@ -97,7 +97,7 @@ pub enum FileKind {
     Sums,
     /// Whose folder it is.
     Identity,
-    /// The last known layout.
+    /// The last known layout and addresses.
     Layout,
 }
 
