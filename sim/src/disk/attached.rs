@@ -170,9 +170,8 @@ impl DiskFile for Handle {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.begin_change(self.life, &format!("writes at {offset}"), &self.path, data)?;
+        let number = state.begin_change(self.life, &format!("writes at {offset}"), &self.path, data)?;
         let offset = place(offset)?;
-        let number = state.contents[self.at].changes;
         let write = |data: &[u8]| Action::Write { offset, data: data.into() };
         if let Some(mut random) = state.struck(DiskFault::WriteError, &self.path, number) {
             let fits = first_sectors(offset, data.len(), &mut random);
@@ -221,9 +220,8 @@ impl DiskFile for Handle {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.begin_change(self.life, &format!("sets length {len}"), &self.path, &[])?;
+        let number = state.begin_change(self.life, &format!("sets length {len}"), &self.path, &[])?;
         let len = place(len)?;
-        let number = state.contents[self.at].changes;
         if state.struck(DiskFault::WriteError, &self.path, number).is_some() {
             state.bite(DiskFault::WriteError, &self.path);
             return Err(io::Error::from_raw_os_error(EIO));

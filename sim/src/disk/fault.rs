@@ -24,6 +24,7 @@ pub enum DiskFault {
     /// A write lands at another sector of some file, where it overwrites something.
     MisdirectedWrite,
     /// A sync of a file fails with EIO, and what it should have synced counts as clean: no later sync writes it.
+    #[serde(rename = "sync-fails")]
     SyncError,
     /// A sync of a file or folder succeeds and does nothing. A later one may still do it.
     SyncLie,
