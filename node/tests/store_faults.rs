@@ -21,7 +21,7 @@ fn large() -> StoreOptions {
 }
 
 async fn open(disk: &SimDisk, options: StoreOptions) -> Result<Store, OpenError> {
-    Store::open(&env(&disk, 1, Blocking::InPlace), options).await
+    Store::open(&env(disk, 1, Blocking::InPlace), options).await
 }
 
 /// Opens, writes `keys` keys and dies without a checkpoint: all of it is in the log's first segment.
@@ -363,7 +363,7 @@ fn make_format_1(disk: &SimDisk, store: &Store) {
     disk.edit("identity", |bytes| {
         *bytes = format!("format: 1\ncluster: test\nnode: {}\n", store.node_id()).into_bytes();
     });
-    let log = disk.contents().into_keys().filter(|path| path.starts_with("wal/")).next_back().unwrap();
+    let log = disk.contents().into_keys().rfind(|path| path.starts_with("wal/")).unwrap();
     disk.edit(&log, |bytes| {
         bytes.truncate(64);
         bytes[4] = 1;

@@ -12,9 +12,12 @@ mod store_fixture;
 mod store_model;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crash_disk::{DiskFault, FileKind, SimDisk, Strike, new_disk};
+use node::store::ReplicaOp;
+use store_fixture::{ballot, name, object, stored};
 use store_model::{Model, Step, Working, Wrong, compare, open};
 
 use Step::{Checkpoint, Delete, Large, Promise, Reopen, Small};
@@ -195,4 +198,95 @@ fn rot_anywhere_at_rest_is_answered_right_or_named() {
         println!("{path}: {right} right, {named} named");
     }
     println!("in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// After a sync that failed the kernel takes the pages for clean: the next process reads them as if they were on the disk,
+/// and no sync of its own writes them. What it believes must be there after a power loss all the same.
+#[test]
+fn what_a_failed_sync_left_is_not_believed() {
+    let mut runs = 0;
+    for (number, steps) in WORKLOADS.iter().enumerate() {
+        for files in FileKind::EACH {
+            for nth in 0.. {
+                let disk = new_disk(number as u64 * 1000 + nth);
+                disk.set_fault(DiskFault::SyncError, Some(Strike::nth(nth, files)));
+                let outcome = runtime().block_on(go_on_after_a_failed_sync(&disk, steps));
+                let struck =
+                    outcome.unwrap_or_else(|why| panic!("sync {nth} of {files:?} fails, {steps:?}: {why}"));
+                if !struck {
+                    break;
+                }
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs");
+    assert!(runs > 100, "{runs} syncs failed");
+}
+
+async fn go_on_after_a_failed_sync(disk: &SimDisk, steps: &[Step]) -> Result<bool, String> {
+    let models = Model::all(steps);
+    let mut answered = 0;
+    if let Ok(mut working) = Working::new(disk.clone()).await {
+        for (nth, step) in steps.iter().enumerate() {
+            if working.step(*step, nth).await.is_err() {
+                break;
+            }
+            answered = nth + 1;
+        }
+    }
+    disk.process_kill();
+    let struck = disk.faults().is_empty();
+    disk.heal();
+    let mut working =
+        Working::new(disk.clone()).await.map_err(|error| format!("it does not open: {error}"))?;
+    let maybe = &models[answered..models.len().min(answered + 2)];
+    let Some(model) = maybe.iter().find(|model| compare(&working.store, model).is_ok()) else {
+        return Err("the next process says something else".to_owned());
+    };
+    let mut model = model.clone();
+    for (nth, step) in [(10, Small), (11, Checkpoint), (12, Large)] {
+        working.step(step, nth).await.map_err(|error| format!("the next process: {error}"))?;
+        model = model.after(step, nth);
+    }
+    disk.power_loss();
+    let store = open(disk).await.map_err(|error| format!("it does not open after a power loss: {error}"))?;
+    compare(&store, &model).map_err(|wrong| format!("after a power loss: {wrong:?}"))?;
+    Ok(struck)
+}
+
+/// The same where redb's file grows: its new length is part of what the failed sync should have made durable.
+#[test]
+fn a_length_that_a_failed_sync_left_is_not_believed() {
+    let accept = |key: u32| {
+        let record = Arc::new(object(ballot(1, 1), vec![7; 60_000]));
+        ReplicaOp::Accept { name: name(&format!("k{key}")), ballot: ballot(1, 1), record }
+    };
+    for files in [FileKind::Base, FileKind::Sums] {
+        for nth in 0..40 {
+            let disk = new_disk(nth);
+            runtime().block_on(async {
+                let store = open(&disk).await.unwrap();
+                disk.set_fault(DiskFault::SyncError, Some(Strike::nth(nth, files)));
+                for key in 0..100 {
+                    stored(&store, accept(key)).await;
+                }
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                drop(store);
+                disk.process_kill();
+                disk.heal();
+                let mut working = Working::new(disk.clone()).await.unwrap();
+                working.step(Small, 10).await.unwrap();
+                working.step(Checkpoint, 11).await.unwrap();
+                drop(working);
+                disk.power_loss();
+                let store =
+                    open(&disk).await.unwrap_or_else(|error| panic!("sync {nth} of {files:?}: {error}"));
+                for key in 0..100 {
+                    let found = store.read(&name(&format!("k{key}")), true);
+                    assert!(matches!(found, Ok(Some(_))), "sync {nth} of {files:?}, k{key}: {found:?}");
+                }
+            });
+        }
+    }
 }

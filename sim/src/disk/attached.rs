@@ -8,7 +8,7 @@ use node::env::{Disk, DiskFile};
 
 use super::file::{Action, Content, Fate, SECTOR_BYTES};
 use super::names::{NameChange, Names};
-use super::{DiskFault, EIO, ENOSPC, SimDisk, State};
+use super::{DiskFault, EIO, ENOSPC, Random, SimDisk, State};
 
 /// The disk as one process sees it.
 pub(super) struct Attached {
@@ -170,21 +170,19 @@ impl DiskFile for Handle {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.begin_change(self.life, &format!("writes at {offset}"), &self.path, data)?;
+        let number = state.begin_change(self.life, &format!("writes at {offset}"), &self.path, data)?;
         let offset = place(offset)?;
-        let number = state.contents[self.at].changes;
         let write = |data: &[u8]| Action::Write { offset, data: data.into() };
         if let Some(mut random) = state.struck(DiskFault::WriteError, &self.path, number) {
-            let sectors = (offset + data.len()).div_ceil(SECTOR_BYTES) - offset / SECTOR_BYTES;
-            let end = (offset / SECTOR_BYTES + random.index(sectors.max(1))) * SECTOR_BYTES;
-            if end > offset {
-                state.contents[self.at].change(write(&data[..end - offset]), Fate::Honest);
+            let fits = first_sectors(offset, data.len(), &mut random);
+            if fits > 0 {
+                state.contents[self.at].change(write(&data[..fits]), Fate::Honest);
             }
             state.bite(DiskFault::WriteError, &self.path);
             return Err(io::Error::from_raw_os_error(EIO));
         }
         if let Some(mut random) = state.struck(DiskFault::NoRoom, &self.path, number) {
-            let fits = random.index(data.len().max(1));
+            let fits = first_sectors(offset, data.len(), &mut random);
             if fits > 0 {
                 state.contents[self.at].change(write(&data[..fits]), Fate::Honest);
             }
@@ -222,9 +220,8 @@ impl DiskFile for Handle {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.begin_change(self.life, &format!("sets length {len}"), &self.path, &[])?;
+        let number = state.begin_change(self.life, &format!("sets length {len}"), &self.path, &[])?;
         let len = place(len)?;
-        let number = state.contents[self.at].changes;
         if state.struck(DiskFault::WriteError, &self.path, number).is_some() {
             state.bite(DiskFault::WriteError, &self.path);
             return Err(io::Error::from_raw_os_error(EIO));
@@ -257,6 +254,13 @@ impl DiskFile for Handle {
         state.sync_file(self.at);
         Ok(())
     }
+}
+
+/// Of a write that fails, so many bytes are there: some first sectors, whole ones, as a kernel's writes end at its pages.
+fn first_sectors(offset: usize, len: usize, random: &mut Random) -> usize {
+    let sectors = (offset + len).div_ceil(SECTOR_BYTES) - offset / SECTOR_BYTES;
+    let end = (offset / SECTOR_BYTES + random.index(sectors.max(1))) * SECTOR_BYTES;
+    end.saturating_sub(offset)
 }
 
 fn place(offset: u64) -> io::Result<usize> {

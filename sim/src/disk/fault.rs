@@ -17,13 +17,14 @@ pub enum DiskFault {
     Rot,
     /// A write, or a change of a file's length, fails with EIO; of a write, some first sectors may be there.
     WriteError,
-    /// A write finds no room (ENOSPC); some of its first bytes may be there.
+    /// A write finds no room (ENOSPC); some of its first sectors may be there.
     NoRoom,
     /// A write that is acknowledged, and synced without an error, never reaches the platter.
     LostWrite,
     /// A write lands at another sector of some file, where it overwrites something.
     MisdirectedWrite,
     /// A sync of a file fails with EIO, and what it should have synced counts as clean: no later sync writes it.
+    #[serde(rename = "sync-fails")]
     SyncError,
     /// A sync of a file or folder succeeds and does nothing. A later one may still do it.
     SyncLie,
@@ -97,7 +98,7 @@ pub enum FileKind {
     Sums,
     /// Whose folder it is.
     Identity,
-    /// The last known layout.
+    /// The last known layout and addresses.
     Layout,
 }
 

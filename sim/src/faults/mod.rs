@@ -390,7 +390,7 @@ impl Fault {
             }
             Self::SyncFails { node } => during(Step::FailSync(node.clone()), Step::Restart(node.clone())),
             Self::DiskSlow { node } => {
-                during(Step::SlowDisk(node.clone(), Some(Latency::SLOW)), Step::SlowDisk(node.clone(), None))
+                during(Step::SlowDisk(node.clone(), Some(Latency::SLOW)), Step::SlowDisk(node.clone(), None));
             }
             Self::DiskStall { node } => steps.push((at, Step::StallDisk(node.clone(), lasts))),
             Self::Disk { node, fault, files, one_in } => {
