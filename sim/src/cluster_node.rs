@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use node::config::{LogFormat, RegistrySettings, Settings};
 use node::env::witness::{Fact, Witness};
-use node::env::{Blocking, Env};
+use node::env::{Blocking, Env, Net};
+use node::registry::RegistryStore;
 use node::serve::serve;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use crate::disk::SimDisk;
 use crate::fired::fire;
 use crate::host::HostId;
 use crate::net::{Fabric, SimNet};
+use crate::next_version::{NextNet, NextRegistry};
 use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
@@ -40,6 +43,8 @@ pub(crate) struct NodePlace {
     pub(crate) end: Arc<Mutex<ProcessEnd>>,
     pub(crate) fabric: Arc<Fabric>,
     pub(crate) oracles: Oracles,
+    /// Whether the next process is of the next version.
+    pub(crate) next_version: Arc<AtomicBool>,
 }
 
 /// How the node's process ends.
@@ -92,15 +97,20 @@ impl NodePlace {
             (end.starts, end.stop.clone())
         };
         let random = self.random.fork(&format!("process {start}"));
+        let next = self.next_version.load(Ordering::Relaxed);
+        let net: Arc<dyn Net> =
+            if next { Arc::new(NextNet(self.net.clone())) } else { Arc::new(self.net.clone()) };
         let env = Env {
-            net: Arc::new(self.net.clone()),
+            net,
             disk: self.disk.attach(),
             ambient: Arc::new(SimAmbient::new(random, self.clock.clone())),
             blocking: Blocking::InPlace,
             witness: Arc::new(Ear { oracle: self.oracles.for_node(&self.name), place: self.clone() }),
         };
         let registry = SimRegistry::new(Arc::new(self.net.clone()), format!("registry:{}", registry::PORT));
-        let served = serve(env, Arc::new(registry), &self.settings, 1 << 30, stop).await;
+        let registry: Arc<dyn RegistryStore> =
+            if next { Arc::new(NextRegistry(registry)) } else { Arc::new(registry) };
+        let served = serve(env, registry, &self.settings, 1 << 30, stop).await;
         self.trace.line(format_args!("{}: the process ends: {served:?}", self.name));
         self.end.lock().ended = Some(served.map_err(|error| error.to_string()));
         self.fabric.want_driver();

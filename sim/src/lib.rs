@@ -51,6 +51,7 @@ mod host;
 pub mod isolate;
 pub mod mutants;
 mod net;
+mod next_version;
 pub mod oracles;
 mod picture;
 pub mod plan;

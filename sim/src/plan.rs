@@ -308,7 +308,7 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
 }
 
 /// Where the kinds of [`DiskFault`] begin.
-const DISK_KINDS: usize = 39;
+const DISK_KINDS: usize = 41;
 /// And those of [`RegistryFault`].
 const REGISTRY_KINDS: usize = DISK_KINDS + DiskFault::ALL.len();
 const KINDS: usize = REGISTRY_KINDS + RegistryFault::KINDS as usize;
@@ -396,6 +396,8 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
             };
             Fault::RegistryStart { fault }
         }
+        39 => Fault::Upgrade { node },
+        40 => Fault::RollingUpgrade,
         36 => Fault::TornStart { node, changes: 1 + random.log_ms(1, 400).as_millis() as u64 },
         REGISTRY_KINDS..KINDS => {
             let kind = (kind - REGISTRY_KINDS) as u64;

@@ -59,6 +59,10 @@ pub enum Fault {
     Stop { node: String },
     /// All nodes are stopped and started, one after the other.
     RollingRestart,
+    /// A node is stopped, and started as one of another version.
+    Upgrade { node: String },
+    /// All are, one after the other.
+    RollingUpgrade,
     /// SIGSTOP and SIGCONT.
     Freeze { node: String },
     /// Runs for a moment, stands for a moment.
@@ -143,6 +147,8 @@ pub enum Step {
     Restart(String),
     /// SIGTERM.
     Stop(&'static str, String),
+    /// Its next process is of another version.
+    ChangeVersion(String),
     /// SIGSTOP.
     Freeze(String),
     /// SIGCONT.
@@ -206,6 +212,8 @@ impl Fault {
             Self::CrashLoop { .. } => "crash-loop",
             Self::Stop { .. } => "stop",
             Self::RollingRestart => "rolling-restart",
+            Self::Upgrade { .. } => "upgrade",
+            Self::RollingUpgrade => "rolling-upgrade",
             Self::Freeze { .. } => "freeze",
             Self::Stutter { .. } => "stutter",
             Self::ClientVanishes { .. } => "client-vanishes",
@@ -252,6 +260,7 @@ impl Fault {
             | Self::Kill { node }
             | Self::CrashLoop { node, .. }
             | Self::Stop { node }
+            | Self::Upgrade { node }
             | Self::Freeze { node }
             | Self::Stutter { node, .. }
             | Self::PowerLoss { node }
@@ -279,6 +288,7 @@ impl Fault {
             Self::KillAll
             | Self::RegistrySetBack
             | Self::RollingRestart
+            | Self::RollingUpgrade
             | Self::PowerLossAll
             | Self::Loss { .. } => Vec::new(),
         }
@@ -348,6 +358,18 @@ impl Fault {
                 }
             }
             Self::Stop { node } => during(Step::Stop(kind, node.clone()), Step::Restart(node.clone())),
+            Self::Upgrade { node } => {
+                during(Step::Stop(kind, node.clone()), Step::Restart(node.clone()));
+                steps.insert(1, (end, Step::ChangeVersion(node.clone())));
+            }
+            Self::RollingUpgrade => {
+                let each = lasts / u32::try_from(nodes.len()).expect("few nodes");
+                for (number, node) in (0..).zip(nodes) {
+                    steps.push((at + each * number, Step::Stop(kind, node.clone())));
+                    steps.push((at + each * (number + 1), Step::ChangeVersion(node.clone())));
+                    steps.push((at + each * (number + 1), Step::Restart(node.clone())));
+                }
+            }
             Self::RollingRestart => {
                 let each = lasts / u32::try_from(nodes.len()).expect("few nodes");
                 for (number, node) in (0..).zip(nodes) {
@@ -447,6 +469,10 @@ impl fmt::Display for Fault {
             Self::CrashLoop { node, every_ms } => write!(f, "{node} is killed every {every_ms} ms"),
             Self::Stop { node } => write!(f, "{node} is asked to stop"),
             Self::RollingRestart => write!(f, "all nodes are restarted, one after the other"),
+            Self::Upgrade { node } => write!(f, "{node} is stopped and started in another version"),
+            Self::RollingUpgrade => {
+                write!(f, "all nodes are started in another version, one after the other")
+            }
             Self::Freeze { node } => write!(f, "{node} stands still"),
             Self::Stutter { node, on_ms, off_ms } => {
                 write!(f, "{node} runs for {on_ms} ms, stands still for {off_ms} ms, and so on")
@@ -535,6 +561,7 @@ impl Step {
                 fire(kind, u64::from(world.is_running(node)));
                 world.ask_to_stop(node);
             }
+            Self::ChangeVersion(node) => drop(world.change_version(node)),
             Self::Freeze(node) => world.freeze(node),
             Self::Thaw(kind, node) => fire(kind, world.thaw(node)),
             Self::ReplaceClient(client) => {

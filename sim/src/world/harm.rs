@@ -1,6 +1,7 @@
 //! What can be done to a world: cuts, kills, power losses, freezes, and their ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use node::env::Net;
@@ -109,6 +110,14 @@ impl World {
         self.trace.line(format_args!("fault over: {node} starts"));
         self.place(node).disk.power_on();
         self.start_node(node);
+    }
+
+    /// The other version of the program takes the place of a node's: its next process is of it. Says whether that is the
+    /// next version; see `docs/simulation.md`.
+    pub fn change_version(&mut self, node: &str) -> bool {
+        let next = !self.place(node).next_version.fetch_xor(true, Ordering::Relaxed);
+        self.trace.line(format_args!("{node} is of the {} version", if next { "next" } else { "usual" }));
+        next
     }
 
     /// Stops a node's process where it is (SIGSTOP): its connections stay, nothing of it runs.

@@ -222,6 +222,7 @@ impl World {
             end: Arc::new(Mutex::new(ProcessEnd::default())),
             fabric: self.fabric.clone(),
             oracles: self.oracles.clone(),
+            next_version: Arc::default(),
             random,
             name: name.clone(),
         };
