@@ -249,6 +249,8 @@ fn tell(outcome: &Outcome) {
 fn carry_out(plan: Plan, lines: bool) -> ! {
     let detail = if lines { Detail::Lines } else { Detail::Hash };
     let simulation = move || {
+        // First of all: the keys of this thread's hash maps are drawn when the first is made.
+        hooks::enter(plan.seed);
         let trace = Trace::new(detail);
         fail_on_any_panic(&trace);
         real_world::forbid();

@@ -12,7 +12,7 @@
 )]
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_long, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ struct Hooked {
 
 thread_local! {
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static FILES_FORBIDDEN: Cell<bool> = const { Cell::new(false) };
     static HOOKED: Cell<Option<Hooked>> = const { Cell::new(None) };
 }
 
@@ -42,6 +43,17 @@ pub fn enter(seed: u64) {
     let random = Random::new(seed, "operating system");
     HOOKED.set(Some(Hooked { random, draws: 0 }));
     NOW.set(Duration::ZERO);
+}
+
+/// Whether this thread's are.
+pub fn entered() -> bool {
+    HOOKED.get().is_some()
+}
+
+/// From here on the process ends with SIGSYS when this thread opens a file.
+pub(crate) fn forbid_files() {
+    black_box(open64 as *const ());
+    FILES_FORBIDDEN.set(true);
 }
 
 /// Sets the time since the simulation's start: whoever drives the simulated clock tells it here.
@@ -112,4 +124,20 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
     // SAFETY: the caller promises a writable `timespec`.
     unsafe { time.write(value) };
     0
+}
+
+/// Overrides the C library's `open64`, which the standard library calls.
+///
+/// # Safety
+///
+/// As `open(2)`: `path` must be a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    if FILES_FORBIDDEN.try_with(Cell::get).unwrap_or(false) {
+        // SAFETY: has no preconditions.
+        unsafe { libc::raise(libc::SIGSYS) };
+    }
+    // SAFETY: the caller's promise is passed on.
+    let opened: c_long = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, mode) };
+    c_int::try_from(opened).unwrap_or(-1)
 }

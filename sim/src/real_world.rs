@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
+use crate::hooks;
+
 /// What a run that asked for one of these has done, for its verdict.
 pub(crate) const ASKED: &str =
     "it used a thread, or asked the machine for its clock, randomness, a file or a socket";
@@ -12,6 +14,8 @@ pub(crate) const ASKED: &str =
 /// From here on this thread may not ask the machine for anything of which the seed knows nothing: the kernel ends the
 /// process with SIGSYS. Where the kernel knows no filters, the comparison of traces is what is left.
 pub fn forbid() {
+    // The C library opens files for purposes of its own, such as how much memory there is: only its callers may not.
+    hooks::forbid_files();
     let architecture = std::env::consts::ARCH;
     let Ok(target) = TargetArch::try_from(architecture) else { return };
     let rules: BTreeMap<i64, Vec<_>> = forbidden().map(|call| (call, Vec::new())).collect();
@@ -33,13 +37,12 @@ fn forbidden() -> impl Iterator<Item = i64> {
         libc::SYS_clock_nanosleep,
         libc::SYS_nanosleep,
         libc::SYS_timerfd_create,
-        libc::SYS_openat,
         libc::SYS_socket,
         libc::SYS_connect,
         libc::SYS_accept4,
     ];
     #[cfg(target_arch = "x86_64")]
-    let more = [libc::SYS_fork, libc::SYS_vfork, libc::SYS_open, libc::SYS_creat, libc::SYS_time];
+    let more = [libc::SYS_fork, libc::SYS_vfork, libc::SYS_time];
     #[cfg(not(target_arch = "x86_64"))]
     let more = [];
     everywhere.into_iter().chain(more)

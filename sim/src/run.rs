@@ -93,7 +93,9 @@ pub(crate) struct RunTimes {
 ///
 /// With lines kept in the trace, the outcome has the record for the page.
 pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
-    hooks::enter(plan.seed);
+    if !hooks::entered() {
+        hooks::enter(plan.seed);
+    }
     let mut run = Run::new(plan, trace);
     if trace.keeps_lines() {
         run.world.fabric().keep_messages();
