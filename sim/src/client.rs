@@ -135,23 +135,41 @@ impl SimClient {
     ) -> Result<Version, Error> {
         let (op, text) = self.begin_put(key, condition);
         let result = self.send_put(key, &text, condition, filler, None).await;
-        if let Err(error) = &result
-            && let (Code::OutcomeUnknown, Some(op_id)) = (error.code(), error.op_id())
-            && let Some(outcome) = self.outcome(key, op_id, patience).await
-        {
-            return match outcome {
-                Some(version) => {
-                    self.history.end(op, Seen::Wrote(version));
-                    Ok(version)
-                }
-                None => {
-                    self.history.end(op, Seen::Nothing);
-                    result
-                }
-            };
+        let Err(error) = &result else {
+            self.end_put(op, &result);
+            return result;
+        };
+        match self.settled(op, key, error, patience).await {
+            Some(version) => {
+                self.history.end(op, Seen::Wrote(version));
+                Ok(version)
+            }
+            None => result,
         }
-        self.end_put(op, &result);
-        result
+    }
+
+    /// Asks for the outcome of a mutation that ended with an error, also where that says what became of it: then the two
+    /// must agree. The version, if it took effect; otherwise its end is in the history.
+    async fn settled(&self, op: OpNumber, key: &str, error: &Error, patience: Duration) -> Option<Version> {
+        let unknown = matches!(error.code(), Code::OutcomeUnknown);
+        if !unknown {
+            self.history.end(op, self.refused(error));
+            // Whatever is still on its way may arrive first.
+            let random = self.random.fork(&format!("settle {op:?}"));
+            tokio::time::sleep({ random }.log_ms(1, 300)).await;
+        }
+        let outcome = match error.op_id() {
+            Some(op_id) => self.outcome(key, op_id, patience).await,
+            None => None,
+        };
+        let version = outcome.flatten();
+        if let (Some(version), false) = (version, unknown) {
+            panic!("{} was told {error}, and that the same mutation took effect as {version:?}", self.name);
+        }
+        if unknown && version.is_none() {
+            self.history.end(op, if outcome.is_some() { Seen::Nothing } else { self.refused(error) });
+        }
+        version
     }
 
     /// As [`Self::put`]; when the outcome is unknown, asks again under the same op id, until it is known or `patience` is
@@ -283,6 +301,32 @@ impl SimClient {
 
     /// Deletes.
     pub async fn delete(&self, key: &str, condition: Condition) -> Result<bool, Error> {
+        let (op, result) = self.send_delete(key, condition).await;
+        if let Err(error) = &result {
+            self.history.end(op, self.refused(error));
+        }
+        result
+    }
+
+    /// As [`Self::delete`]; after an error, asks for its outcome until it is known or `patience` is over.
+    pub async fn delete_settled(
+        &self,
+        key: &str,
+        condition: Condition,
+        patience: Duration,
+    ) -> Result<bool, Error> {
+        let (op, result) = self.send_delete(key, condition).await;
+        if let Err(error) = &result
+            && let Some(version) = self.settled(op, key, error, patience).await
+        {
+            self.history.end(op, Seen::Deleted(version));
+            return Ok(true);
+        }
+        result
+    }
+
+    /// An error's end is not in the history yet.
+    async fn send_delete(&self, key: &str, condition: Condition) -> (OpNumber, Result<bool, Error>) {
         let op = self.history.begin(&self.name, key, Action::Delete(condition));
         let options = DeleteOptions { condition, ..DeleteOptions::default() };
         let result = match &self.browser {
@@ -291,15 +335,15 @@ impl SimClient {
             }
             None => self.client.delete(BUCKET, key, options).await,
         };
-        let seen = match &result {
+        match &result {
             Ok(Deleted { found: true, version }) => {
-                Seen::Deleted(version.expect("a node tells the version of the tombstone that it wrote"))
+                let version = version.expect("a node tells the version of the tombstone that it wrote");
+                self.history.end(op, Seen::Deleted(version));
             }
-            Ok(Deleted { found: false, version }) => Seen::NothingToDelete(*version),
-            Err(error) => self.refused(error),
-        };
-        self.history.end(op, seen);
-        result.map(|deleted| deleted.found)
+            Ok(Deleted { found: false, version }) => self.history.end(op, Seen::NothingToDelete(*version)),
+            Err(_) => {}
+        }
+        (op, result.map(|deleted| deleted.found))
     }
 
     /// Reads: the version and the text in front of the body.

@@ -26,7 +26,7 @@ use crate::world::Mode;
 /// The first argument of a worker.
 pub const WORKER: &str = "worker";
 /// Real seconds after which a run hangs.
-const RUN_SECONDS_MAX: u32 = 90;
+const RUN_SECONDS_MAX: u32 = 40;
 /// Debug builds are generous with it.
 const STACK_BYTES: usize = 64 << 20;
 /// Lines of the trace that a failure keeps.

@@ -126,7 +126,7 @@ impl Plan {
             lease_ttl_ms: random.pick(&[2_000, 10_000]),
             fsync: true,
             browsers: random.fork("browsers").index(2),
-            timeout_ms: random.fork("timeout").pick(&[10_000, 10_000, 10_000, 2_000, 300]),
+            timeout_ms: random.fork("timeout").pick(&[10_000, 10_000, 2_000, 400, 0]),
             checkpoint_log: random.fork("checkpoints").pick(&[8 << 10, 64 << 10, 64 << 10, 512 << 10]),
             stop_grace_ms: random.fork("stop grace").pick(&[5, 50, 1_000, 5_000]),
             // Few, so that they are hot; sometimes more than a page of a listing.
@@ -135,6 +135,10 @@ impl Plan {
             faults: Vec::new(),
             ops: Vec::new(),
         };
+        if plan.timeout_ms == 0 {
+            // Hardly enough: many an operation ends without a word.
+            plan.timeout_ms = 6 * (plan.latency_ms + plan.jitter_ms) + 60;
+        }
         plan.faults = random_faults(&plan, random.fork("faults"));
         plan.ops = random_ops(&plan, &random.fork("ops"));
         plan

@@ -50,6 +50,8 @@ pub enum Verb {
     PutAsked,
     /// Delete.
     Delete,
+    /// Delete; when the outcome is unknown, ask for it.
+    DeleteSettled,
     /// Read.
     Get,
     /// Read the head.
@@ -134,7 +136,8 @@ fn random_op(client: usize, at_ms: u64, keys: usize, random: &mut Random) -> Pla
         22..=33 => Verb::PutSettled,
         34..=38 => Verb::PutAgain,
         39 => Verb::PutAsked,
-        40..=51 => Verb::Delete,
+        40..=45 => Verb::Delete,
+        46..=51 => Verb::DeleteSettled,
         52..=86 => Verb::Get,
         87..=90 => Verb::Head,
         _ => Verb::List,
@@ -194,6 +197,10 @@ impl Program {
             }
             Verb::Delete => {
                 let _ = client.delete(key, condition).await;
+                None
+            }
+            Verb::DeleteSettled => {
+                let _ = client.delete_settled(key, condition, OUTCOME_PATIENCE).await;
                 None
             }
             Verb::Get => client.get(key).await.ok().flatten().map(|(version, _)| version),

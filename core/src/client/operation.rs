@@ -337,6 +337,12 @@ impl Operation {
             let doubtful = self.spec.kind == Kind::Mutation && self.doubtful();
             sometimes!(doubtful, "a client's deadline passes with a mutation that may have taken effect");
             sometimes!(self.spec.kind == Kind::Read, "a client's deadline passes with a read");
+            // Deadlines may be shorter than the wait for a hedge: then only they show that a node hangs.
+            for attempt in
+                self.attempts.iter().filter(|attempt| attempt.state == State::Pending && !attempt.late)
+            {
+                router.on_late(attempt.slot, attempt.sent_ms, now_ms);
+            }
             return self.finish(self.ending_at_deadline(), effects);
         }
         self.give_up_silent(router, now_ms, effects);

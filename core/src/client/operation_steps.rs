@@ -104,6 +104,20 @@ fn a_refused_connection_costs_nothing_and_is_remembered() {
 }
 
 #[test]
+fn deadlines_shorter_than_a_hedge_find_a_hung_leader_too() {
+    let short = |now_ms| Spec { deadline_ms: now_ms + 50, ..spec(Kind::Mutation) };
+    let mut router = router();
+    for now_ms in [10, 70] {
+        let mut run = Run::begin_with(router, short(now_ms), now_ms);
+        assert!(matches!(run.effects[0], Effect::Send { slot: Slot(0), .. }));
+        assert_eq!(run.time(now_ms + 50), [Effect::Done(Ending::Failed(Failure::OutcomeUnknown))]);
+        router = run.router;
+    }
+    let run = Run::begin_with(router, short(130), 130);
+    assert!(matches!(run.effects[0], Effect::Send { slot: Slot(1), .. }));
+}
+
+#[test]
 fn a_hung_leader_costs_one_hedge_under_the_same_op_id() {
     let mut run = Run::begin(Kind::Mutation);
     assert_eq!(run.time(149), [WAKE_150]);

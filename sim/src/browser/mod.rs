@@ -127,7 +127,7 @@ impl Browser {
 
     /// Writes an object. Gives its version.
     pub(crate) async fn put(
-        &self,
+        self: &Arc<Self>,
         key: &str,
         body: Vec<u8>,
         metadata: Vec<String>,
@@ -154,7 +154,7 @@ impl Browser {
 
     /// Deletes. Whether there was something, and the tombstone's version.
     pub(crate) async fn delete(
-        &self,
+        self: &Arc<Self>,
         key: &str,
         condition: Condition,
     ) -> Result<(bool, Option<Version>), Error> {
@@ -170,7 +170,7 @@ impl Browser {
     }
 
     /// Reads an object: version and body.
-    pub(crate) async fn get(&self, key: &str) -> Result<(Version, Bytes), Error> {
+    pub(crate) async fn get(self: &Arc<Self>, key: &str) -> Result<(Version, Bytes), Error> {
         let encode = move |core: &Core, _: OpId, _: bool| core.get_request(BUCKET, key, "", "", false);
         let answer =
             decode::<v1::GetResponse>(self.read("holdfast.v1.Objects/Get", Method::Get, key, &encode).await?);
@@ -179,7 +179,7 @@ impl Browser {
     }
 
     /// Reads a head.
-    pub(crate) async fn head(&self, key: &str) -> Result<v1::ObjectInfo, Error> {
+    pub(crate) async fn head(self: &Arc<Self>, key: &str) -> Result<v1::ObjectInfo, Error> {
         let encode = move |core: &Core, _: OpId, _: bool| core.head_request(BUCKET, key);
         let message = self.read("holdfast.v1.Objects/Head", Method::Head, key, &encode).await?;
         Ok(decode::<v1::HeadResponse>(message).info.unwrap_or_default())
@@ -187,7 +187,7 @@ impl Browser {
 
     /// One page of a listing, and the token of the next.
     pub(crate) async fn list(
-        &self,
+        self: &Arc<Self>,
         prefix: &str,
         token: &str,
         page_size: u32,
@@ -200,7 +200,7 @@ impl Browser {
     }
 
     /// Settles what became of a mutation.
-    pub(crate) async fn outcome(&self, key: &str, op: OpId) -> Result<Outcome, Error> {
+    pub(crate) async fn outcome(self: &Arc<Self>, key: &str, op: OpId) -> Result<Outcome, Error> {
         let encode = move |core: &Core, _: OpId, _: bool| core.outcome_request(BUCKET, key, &op.to_bytes());
         let message = self.read("holdfast.v1.Objects/Outcome", Method::Outcome, key, &encode).await?;
         let answer = decode::<v1::OutcomeResponse>(message);
@@ -214,7 +214,7 @@ impl Browser {
     }
 
     async fn read(
-        &self,
+        self: &Arc<Self>,
         path: &'static str,
         method: Method,
         key: &str,
@@ -244,25 +244,17 @@ impl Browser {
     }
 
     /// Carries an operation out: the answer's message.
-    async fn run(&self, operation: Operation<'_>) -> Result<Bytes, Error> {
+    async fn run(self: &Arc<Self>, operation: Operation<'_>) -> Result<Bytes, Error> {
         let deadline = self.now() + u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         if operation.op.is_some() {
             self.ready(deadline).await?;
         }
-        let refresh = self.refresh();
-        let call = Call::new(self, operation, deadline);
-        // The refresh goes on beside the call, and is given up with it.
-        tokio::pin!(refresh);
-        let mut refreshed = false;
-        let answer = call.run();
-        tokio::pin!(answer);
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut answer => return result,
-                _ = &mut refresh, if !refreshed => refreshed = true,
-            }
-        }
+        // It goes on whatever becomes of the call: the core waits for its end.
+        let page = Arc::clone(self);
+        holdfast::tasks::spawn(async move {
+            let _ = page.refresh().await;
+        });
+        Call::new(self, operation, deadline).run().await
     }
 
     /// Waits until some node has named the others.
