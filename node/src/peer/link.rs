@@ -230,7 +230,8 @@ impl Shared {
         if owes || leaving {
             self.signals.unanswered.start();
         }
-        if owes || idle {
+        // A peer that was stopping may have been started again on a machine that does not know this connection.
+        if owes || leaving || idle {
             self.ping();
         }
     }
