@@ -396,7 +396,7 @@ impl SimClient {
     pub async fn head(&self, key: &str) -> Result<Option<Version>, Error> {
         let op = self.history.begin(&self.name, key, Action::Read);
         let head = match &self.browser {
-            Some(browser) => browser.head(key).await.map(of_wire),
+            Some(browser) => browser.head(key).await.map(|info| of_wire(&info)),
             None => {
                 let head = self.client.head(BUCKET, key).await;
                 head.map(|head| (head.info.version, head.info.metadata.get(TEXT).cloned()))
@@ -456,9 +456,8 @@ impl SimClient {
             loop {
                 let (page, next) = browser.list(prefix, &token, page_size).await?;
                 objects.extend(page.into_iter().map(|info| {
-                    let key = info.key.clone();
-                    let (version, text) = of_wire(info);
-                    (key, version, text)
+                    let (version, text) = of_wire(&info);
+                    (info.key, version, text)
                 }));
                 if next.is_empty() {
                     return Ok(objects);
@@ -512,7 +511,7 @@ impl SimClient {
 }
 
 /// Version and text of an object, as a browser reads them.
-fn of_wire(info: holdfast_proto::v1::ObjectInfo) -> (Version, Option<String>) {
+fn of_wire(info: &holdfast_proto::v1::ObjectInfo) -> (Version, Option<String>) {
     let version = info.version.parse().expect("the browser's core has read it");
     (version, info.metadata.get(TEXT).cloned())
 }

@@ -96,6 +96,9 @@ struct Begun {
     effects: Vec<Effect>,
 }
 
+/// Makes the request, but for the body's bytes, under an op id; whether it is a retry.
+type Encode<'a> = dyn Fn(&Core, OpId, bool) -> Result<Vec<u8>, String> + Send + Sync + 'a;
+
 /// An operation, as the TypeScript describes it.
 struct Operation<'a> {
     path: &'static str,
@@ -104,7 +107,7 @@ struct Operation<'a> {
     op: Option<OpId>,
     /// What is uploaded behind the request's head.
     body: Bytes,
-    encode: &'a (dyn Fn(&Core, OpId, bool) -> Result<Vec<u8>, String> + Send + Sync),
+    encode: &'a Encode<'a>,
 }
 
 struct Attempt {
@@ -218,7 +221,7 @@ impl Browser {
         path: &'static str,
         method: Method,
         key: &str,
-        encode: &(dyn Fn(&Core, OpId, bool) -> Result<Vec<u8>, String> + Send + Sync),
+        encode: &Encode<'_>,
     ) -> Result<Bytes, Error> {
         self.run(Operation { path, method, key, op: None, body: Bytes::new(), encode }).await
     }
@@ -277,7 +280,7 @@ impl Browser {
         if url.is_empty() {
             return false;
         }
-        let asked = self.web.post(&url, "holdfast.v1.Cluster/Topology", Bytes::new(), REFRESH_TIMEOUT_MS);
+        let asked = self.web.post(&url, "holdfast.v1.Cluster/Topology", &[], REFRESH_TIMEOUT_MS);
         let message = match asked.await {
             Some(Reply::Message(message)) => message,
             _ => Bytes::new(),
@@ -383,7 +386,7 @@ impl<'a> Call<'a> {
         let mut message = BytesMut::with_capacity(head.len() + body.len());
         message.put_slice(&head);
         message.put_slice(body);
-        let request = self.browser.web.post(url, path, message.freeze(), timeout_ms);
+        let request = self.browser.web.post(url, path, &message, timeout_ms);
         self.attempts.push(Attempt { request: Some(Box::pin(request)), result: None });
     }
 }

@@ -52,15 +52,15 @@ impl Web {
         &self,
         url: &str,
         path: &str,
-        message: Bytes,
+        message: &[u8],
         timeout_ms: u64,
-    ) -> impl Future<Output = Option<Reply>> + Send + 'static {
+    ) -> impl Future<Output = Option<Reply>> + Send + use<> {
         let web = self.clone();
         let address = url.trim_start_matches("http://").to_owned();
         let mut body = BytesMut::with_capacity(FRAME_HEADER_BYTES + message.len());
         body.put_u8(0);
         body.put_u32(u32::try_from(message.len()).expect("a message is small"));
-        body.put_slice(&message);
+        body.put_slice(message);
         let request = Request::post(format!("http://{address}/{path}"))
             .header(CONTENT_TYPE, "application/grpc-web+proto")
             .header("x-grpc-web", "1")
