@@ -1,8 +1,8 @@
 //! Prints how many seeds reached each point of the product, from the lines that runs have left:
 //!
 //! ```text
-//! HOLDFAST_SIM_REACH=/tmp/reach.txt HOLDFAST_SIM_SEEDS=0..200 cargo test -p sim --test swarm
-//! cargo run -p sim --example reach -- /tmp/reach.txt
+//! HOLDFAST_SIM_REACH=$PWD/target/reach.txt cargo test -p sim --test acknowledged_writes_survive
+//! cargo run -p sim --example reach -- target/reach.txt
 //! ```
 
 use std::process::ExitCode;
