@@ -87,3 +87,4 @@ pub use object::ObjectInfo;
 pub use outcome::Outcome;
 pub use put::PutOptions;
 pub use status::{ClusterStatus, NodeStatus, PartitionCounts};
+pub use wire::detail as node_error;

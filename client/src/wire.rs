@@ -70,8 +70,8 @@ fn judge(status: &Status) -> (Answer, CoreError) {
     }
 }
 
-/// What the node itself says is wrong.
-pub(crate) fn detail(status: &Status) -> Option<CoreError> {
+/// What a node itself says is wrong, in a status of its own. `None`: it is somebody else's, such as a proxy's.
+pub fn detail(status: &Status) -> Option<CoreError> {
     if status.details().is_empty() {
         return None;
     }

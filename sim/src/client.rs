@@ -155,8 +155,8 @@ impl SimClient {
         if !unknown {
             self.history.end(op, self.refused(error));
             // Whatever is still on its way may arrive first.
-            let random = self.random.fork(&format!("settle {op:?}"));
-            tokio::time::sleep({ random }.log_ms(1, 300)).await;
+            let mut random = self.random.fork(&format!("settle {op:?}"));
+            tokio::time::sleep(random.log_ms(1, 300)).await;
         }
         let outcome = match error.op_id() {
             Some(op_id) => self.outcome(key, op_id, patience).await,

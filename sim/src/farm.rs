@@ -29,6 +29,9 @@ pub const WORKER: &str = "worker";
 const RUN_SECONDS_MAX: u32 = 40;
 /// Debug builds are generous with it.
 const STACK_BYTES: usize = 64 << 20;
+/// Tells the allocator to give nothing back: it would be asked for again, a page fault for each page, since the clock that
+/// it looks at is simulated and flies.
+pub(crate) const KEEP_MEMORY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "-1");
 /// Lines of the trace that a failure keeps.
 const LINES_KEPT: usize = 160;
 
@@ -133,8 +136,7 @@ impl Worker {
             .arg(WORKER)
             .envs(farm.env.iter().cloned())
             .env("RUST_BACKTRACE", "0")
-            // Memory that was given back would be asked for again, a page fault for each page: simulated time flies.
-            .env("MIMALLOC_PURGE_DELAY", "-1")
+            .env(KEEP_MEMORY.0, KEEP_MEMORY.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         // SAFETY: one system call, which is allowed between fork and exec.

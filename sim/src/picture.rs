@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::faults::Fault;
 use crate::history::{Action, Seen};
 use crate::plan::Plan;
 use crate::report::{
@@ -92,17 +93,47 @@ fn verdict(failure: Option<&Failure>) -> Verdict {
     }
 }
 
-fn family(kind: &str) -> FaultFamily {
-    match kind {
-        "kill" | "kill-all" | "crash-loop" | "stop" | "rolling-restart" | "freeze" | "stutter"
-        | "client-vanishes" | "power-loss" | "power-loss-all" => FaultFamily::Process,
-        "torn-power" | "no-room" | "rot" | "read-error" | "write-error" | "name-error" | "lost-write"
-        | "misdirected-write" => FaultFamily::Disk,
-        kind if kind.starts_with("disk") || kind.starts_with("sync") => FaultFamily::Disk,
-        kind if kind.starts_with("clock") => FaultFamily::Clock,
-        kind if kind.starts_with("registry") => FaultFamily::Registry,
-        "burst" | "listing-storm" | "large-bodies" => FaultFamily::Overload,
-        _ => FaultFamily::Network,
+fn family(fault: &Fault) -> FaultFamily {
+    match fault {
+        Fault::Cut { .. }
+        | Fault::CutOneWay { .. }
+        | Fault::Isolate { .. }
+        | Fault::CutFromPeers { .. }
+        | Fault::CutClient { .. }
+        | Fault::CutRegistry { .. }
+        | Fault::Split { .. }
+        | Fault::Swizzle { .. }
+        | Fault::Flap { .. }
+        | Fault::SlowLink { .. }
+        | Fault::Loss { .. }
+        | Fault::NarrowLink { .. } => FaultFamily::Network,
+        Fault::Kill { .. }
+        | Fault::KillAll
+        | Fault::CrashLoop { .. }
+        | Fault::Stop { .. }
+        | Fault::RollingRestart
+        | Fault::Upgrade { .. }
+        | Fault::RollingUpgrade
+        | Fault::Freeze { .. }
+        | Fault::Stutter { .. }
+        | Fault::ClientVanishes { .. }
+        | Fault::PowerLoss { .. }
+        | Fault::PowerLossAll => FaultFamily::Process,
+        Fault::TornPower { .. }
+        | Fault::TornStart { .. }
+        | Fault::DiskFull { .. }
+        | Fault::SyncFails { .. }
+        | Fault::DiskSlow { .. }
+        | Fault::DiskStall { .. }
+        | Fault::Disk { .. } => FaultFamily::Disk,
+        Fault::ClockForward { .. } | Fault::ClockBack { .. } | Fault::ClockDrift { .. } => FaultFamily::Clock,
+        Fault::RegistryDown
+        | Fault::RegistryDark
+        | Fault::RegistrySetBack
+        | Fault::RegistryStart { .. }
+        | Fault::Registry { .. }
+        | Fault::Relayout { .. } => FaultFamily::Registry,
+        Fault::Burst { .. } | Fault::ListingStorm { .. } | Fault::LargeBodies { .. } => FaultFamily::Overload,
     }
 }
 
@@ -131,7 +162,7 @@ fn bands(plan: &Plan, times: RunTimes, lane: &impl Fn(&str) -> Option<usize>) ->
         bands.push(FaultBand {
             id,
             kind: kind.replace('-', " "),
-            family: family(kind),
+            family: family(&planned.fault),
             from_us: us(from),
             to_us: Some(us(to)),
             lanes: hosts.iter().filter_map(|name| lane(name)).collect(),

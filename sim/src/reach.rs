@@ -171,7 +171,7 @@ impl fmt::Display for Reach {
             writeln!(f, "{:>6}  {} ({}:{})", count(point), point.sentence, point.file, point.line)?;
         }
         let (missing, all) = (self.missing().len(), self.declared.len());
-        write!(f, "{} of {all} points reached", all - missing)
+        writeln!(f, "{} of {all} points reached", all - missing)
     }
 }
 

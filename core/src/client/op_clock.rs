@@ -2,6 +2,12 @@
 
 use crate::ids::OpId;
 
+/// How far ahead of its clock a client keeps its ids at most: a day. A floor beyond that comes from a clock that is wrong,
+/// and would go from key to key; it is passed where it is met, and not remembered.
+const AHEAD_MS_MAX: u64 = 24 * 3_600_000;
+/// The last moment that fits into an op id. Above a floor of then there is none: such a key refuses all.
+const UNIX_MS_MAX: u64 = (1 << 48) - 1;
+
 /// Makes one client's op ids.
 ///
 /// A key forgets small op ids first, so a client whose clock is behind is told again and again that its ids are too old.
@@ -20,15 +26,15 @@ impl OpClock {
     /// A fresh op id, larger than `floor` (what a key's history has forgotten), from this clock (Unix milliseconds) and
     /// ten random bytes.
     pub fn op_id(&mut self, unix_ms: u64, random: [u8; 10], floor: OpId) -> OpId {
-        if floor != OpId::default() {
-            self.ahead_ms = self.ahead_ms.max((floor.unix_ms() + 1).saturating_sub(unix_ms));
+        let after = if floor == OpId::default() { 0 } else { floor.unix_ms() + 1 };
+        let behind_ms = after.saturating_sub(unix_ms);
+        if behind_ms <= AHEAD_MS_MAX {
+            self.ahead_ms = self.ahead_ms.max(behind_ms);
         }
-        OpId::from_parts((unix_ms + self.ahead_ms).min(UNIX_MS_MAX), random)
+        let at = unix_ms.saturating_add(self.ahead_ms).max(after);
+        OpId::from_parts(at.min(UNIX_MS_MAX), random)
     }
 }
-
-/// What fits into an op id. Its floor is refused for good: nobody has a clock like that.
-const UNIX_MS_MAX: u64 = (1 << 48) - 1;
 
 #[cfg(test)]
 mod tests {
@@ -45,6 +51,14 @@ mod tests {
         // Another 200 ms later it is still ahead, and stays so when a smaller floor comes.
         assert_eq!(clock.op_id(1_210, [1; 10], OpId::default()).unix_ms(), 5_201);
         assert_eq!(clock.op_id(1_220, [1; 10], OpId::from_parts(2_000, [1; 10])).unix_ms(), 5_211);
+    }
+
+    #[test]
+    fn a_floor_from_a_wrong_clock_is_passed_and_not_taken_along() {
+        let mut clock = OpClock::new();
+        let floor = OpId::from_parts(1_000 + 2 * AHEAD_MS_MAX, [9; 10]);
+        assert!(clock.op_id(1_000, [1; 10], floor) > floor);
+        assert_eq!(clock.op_id(1_010, [1; 10], OpId::default()).unix_ms(), 1_010);
     }
 
     #[test]

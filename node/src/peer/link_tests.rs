@@ -190,6 +190,20 @@ async fn a_peer_that_said_it_is_leaving_and_stays_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_said_it_is_leaving_is_asked_for_signs_of_life() {
+    let mut bed = Bed::new();
+    let asleep = bed.peer().await;
+    let link = bed.link();
+    // Its machine has lost its power: nobody closes the connection.
+    asleep.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    link.on_leaving();
+    bed.peer().await;
+    let took = began.elapsed();
+    assert!(took < LEAVING_FOR, "a new connection after {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_stood_still_itself_suspects_nobody() {
     let mut bed = Bed::new();
     bed.peer().await;

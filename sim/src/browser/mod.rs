@@ -405,7 +405,7 @@ impl Browser {
         let lost = || ("lost".to_owned(), None);
         match reply {
             None => lost(),
-            Some(Reply::Status(status)) => match error_of(&status) {
+            Some(Reply::Status(status)) => match holdfast::node_error(&status) {
                 None => lost(),
                 Some(error) => {
                     let text = match &error.code {
@@ -429,24 +429,6 @@ impl Browser {
             }
         }
     }
-}
-
-/// `google.rpc.Status` and `google.protobuf.Any`, as far as errors are in them.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<AnyDetail>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AnyDetail {
-    #[prost(bytes = "bytes", tag = "2")]
-    value: Bytes,
-}
-
-fn error_of(status: &tonic::Status) -> Option<CoreError> {
-    let detail = RpcStatus::decode(status.details()).ok()?.details.into_iter().next()?;
-    v1::ErrorDetail::decode(detail.value).ok()?.try_into().ok()
 }
 
 fn fill(core: &mut Core, message: &[u8]) -> Option<usize> {

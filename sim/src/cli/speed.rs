@@ -1,11 +1,14 @@
 //! `sim speed`: the figures of the simulator itself.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
 use holdfast::Condition;
 
 use super::Done;
+use crate::farm::KEEP_MEMORY;
 use crate::hooks;
 use crate::trace::{Detail, Trace};
 use crate::world::{Mode, World, WorldOptions};
@@ -26,6 +29,12 @@ const OPS_PER_S: u64 = 10;
 
 impl Speed {
     pub(super) fn run(self) -> Done {
+        if std::env::var_os(KEEP_MEMORY.0).is_none() {
+            // As workers run. The allocator looks at its environment once, at the start.
+            let mut again = Command::new(std::env::current_exe()?);
+            let error = again.args(std::env::args_os().skip(1)).env(KEEP_MEMORY.0, KEEP_MEMORY.1).exec();
+            return Err(error.into());
+        }
         println!(
             "simulated time for one second of one processor; two processors run two worlds side by side"
         );

@@ -112,12 +112,10 @@ impl World {
         self.start_node(node);
     }
 
-    /// The other version of the program takes the place of a node's: its next process is of it. Says whether that is the
-    /// next version; see `docs/simulation.md`.
-    pub fn change_version(&mut self, node: &str) -> bool {
+    /// The other version of the program takes the place of a node's: its next process is of it. See `docs/simulation.md`.
+    pub fn change_version(&mut self, node: &str) {
         let next = !self.place(node).next_version.fetch_xor(true, Ordering::Relaxed);
         self.trace.line(format_args!("{node} is of the {} version", if next { "next" } else { "usual" }));
-        next
     }
 
     /// Stops a node's process where it is (SIGSTOP): its connections stay, nothing of it runs.
