@@ -28,6 +28,10 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// How the partitions are.
     pub partitions: PartitionCounts,
+    /// Requests of clients that are under way on the answering node.
+    pub operations: u32,
+    /// Records on their way from it to replicas that lag behind.
+    pub repairs: u32,
 }
 
 /// One node.
@@ -127,5 +131,7 @@ fn from_wire(status: v1::StatusResponse) -> Result<ClusterStatus, Error> {
             degraded: counts.degraded,
             unavailable: counts.unavailable,
         },
+        operations: status.operations,
+        repairs: status.repairs,
     })
 }

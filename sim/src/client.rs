@@ -1,5 +1,7 @@
 //! A real client on a simulated host, whose operations are written down.
 
+mod plain;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::ambient::{SimAmbient, WallClock};
 use crate::browser::Browser;
+use crate::browser::web::Web;
 use crate::history::{Action, Held, History, OpNumber, Seen};
 use crate::hooks;
 use crate::host::HostId;
@@ -33,6 +36,9 @@ pub struct SimClient {
     client: Client,
     /// It is a page in a browser, which speaks grpc-web.
     browser: Option<Arc<Browser>>,
+    /// For requests of its own making.
+    web: Web,
+    endpoints: Arc<Vec<String>>,
     net: SimNet,
     random: Random,
     history: History,
@@ -80,11 +86,13 @@ impl SimClient {
             let (net, endpoints) = (net.clone(), endpoints.clone());
             Arc::new(Browser::new(net, endpoints, ambient.clone(), random.fork("browser"), timeout))
         });
-        let mut options = ClientOptions::with_connect(endpoints, Arc::new(net.clone()));
+        let web = Web::new(net.clone());
+        let mut options = ClientOptions::with_connect(endpoints.clone(), Arc::new(net.clone()));
         options.ambient = ambient;
         options.timeout = timeout;
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
-        Self { name: name.into(), client, browser, net, random, history, trace, puts }
+        let endpoints = Arc::new(endpoints);
+        Self { name: name.into(), client, browser, web, endpoints, net, random, history, trace, puts }
     }
 
     /// Its host's name.

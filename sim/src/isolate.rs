@@ -231,7 +231,7 @@ fn child(seed: u64, body: fn(u64, Trace)) {
     let running = thread.spawn(simulation).expect("one thread can be started");
     let (hash, events) = running.join().expect("a panic has ended the process before");
     reach::note_if_asked(seed);
-    println!("\n{VERDICT}{} ({events} events)", hash.to_hex());
+    println!("\n{VERDICT}{hash:032x} ({events} events)");
 }
 
 /// Tasks run on a runtime, which swallows panics: end the process instead.

@@ -55,6 +55,7 @@ mod next_version;
 pub mod oracles;
 mod picture;
 pub mod plan;
+mod prompt;
 pub mod random;
 pub mod reach;
 pub mod real_world;

@@ -111,6 +111,7 @@ fn family(fault: &Fault) -> FaultFamily {
         | Fault::KillAll
         | Fault::CrashLoop { .. }
         | Fault::Stop { .. }
+        | Fault::StopCutShort { .. }
         | Fault::RollingRestart
         | Fault::Upgrade { .. }
         | Fault::RollingUpgrade

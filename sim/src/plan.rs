@@ -27,7 +27,9 @@ const OPS_MAX: usize = 1_000_000;
 /// The longest run, in simulated milliseconds: a day.
 const TIME_MS_MAX: u64 = 24 * 3_600_000;
 /// Random faults begin, and random operations are asked for, within this time.
-const TIME_MS: u64 = 6_000;
+pub(crate) const TIME_MS: u64 = 6_000;
+/// Or, now and then, within this one: for faults that outlast every patience.
+const LONG_MS: u64 = 15_000;
 
 /// Of plan files from before it was in them.
 fn stop_grace_ms() -> u64 {
@@ -131,7 +133,7 @@ impl Plan {
             stop_grace_ms: random.fork("stop grace").pick(&[5, 50, 1_000, 5_000]),
             // Few, so that they are hot; sometimes more than a page of a listing.
             keys: random.pick(&[1, 1, 2, 3, 5, 5, 30]),
-            time_ms: TIME_MS,
+            time_ms: if random.fork("time").one_in(8) { LONG_MS } else { TIME_MS },
             faults: Vec::new(),
             ops: Vec::new(),
         };
@@ -293,26 +295,41 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
         kinds = vec![0];
     }
     let count = 4 + random.below(18);
+    let longest_ms = match plan.time_ms {
+        LONG_MS => 12_000,
+        _ => random.fork("longest").pick(&[500, 2_000, 2_000, 5_000]),
+    };
     let mut faults: Vec<_> = (0..count)
         .map(|number| {
             // A stream for each, so that they do not depend on each other.
             let mut random = random.fork(&format!("fault {number}"));
             let kind = random.pick(&kinds);
             let at_ms = random.below(plan.time_ms);
-            let lasts_ms = u64::try_from(random.log_ms(2, 2_000).as_millis()).expect("two seconds");
+            let mut lasts_ms = u64::try_from(random.log_ms(2, longest_ms).as_millis()).expect("seconds");
             let fault = random_fault(kind, plan, &mut random);
+            // Longer than anybody's patience.
+            if matches!(fault, Fault::Freeze { .. }) && random.one_in(3) {
+                lasts_ms = longest_ms / 2 + random.below(longest_ms);
+            }
             // Nodes try again only after a while.
             let lasts_ms =
                 if matches!(fault, Fault::DiskFull { .. }) { 300 + 2 * lasts_ms } else { lasts_ms };
             PlannedFault { at_ms, lasts_ms, fault }
         })
         .collect();
+    // The layout changes, and soon there is nobody any more who could tell all nodes.
+    if random.fork("last layout").one_in(4) {
+        let mut random = random.fork("last layout's");
+        let fault = Fault::Relayout { unseen_by: Some(random.pick(&plan.node_names())) };
+        let lasts_ms = 1 + random.below(1_000);
+        faults.push(PlannedFault { at_ms: plan.time_ms - lasts_ms, lasts_ms: 2 * lasts_ms, fault });
+    }
     faults.sort_by_key(|fault| fault.at_ms);
     faults
 }
 
 /// Where the kinds of [`DiskFault`] begin.
-const DISK_KINDS: usize = 41;
+const DISK_KINDS: usize = 42;
 /// And those of [`RegistryFault`].
 const REGISTRY_KINDS: usize = DISK_KINDS + DiskFault::ALL.len();
 const KINDS: usize = REGISTRY_KINDS + RegistryFault::KINDS as usize;
@@ -347,7 +364,7 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
     let other = nodes[(at + 1 + random.index((nodes.len() - 1).max(1))) % nodes.len()].clone();
     let client = random.pick(&plan.client_names());
     // Two nodes, or a client and a node.
-    let (a, b) = if random.one_in(4) { (client.clone(), node.clone()) } else { (node.clone(), other) };
+    let (a, b) = if random.one_in(2) { (client.clone(), node.clone()) } else { (node.clone(), other) };
     let ms = |duration: Duration| i64::try_from(duration.as_millis()).expect("short");
     match kind {
         0 => Fault::Cut { a, b },
@@ -402,6 +419,7 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         }
         39 => Fault::Upgrade { node },
         40 => Fault::RollingUpgrade,
+        41 => Fault::StopCutShort { node, after_ms: random.log_ms(1, 64).as_millis() as u64 },
         36 => Fault::TornStart { node, changes: 1 + random.log_ms(1, 400).as_millis() as u64 },
         REGISTRY_KINDS..KINDS => {
             let kind = (kind - REGISTRY_KINDS) as u64;

@@ -18,6 +18,7 @@ use crate::fired::fire;
 use crate::hooks;
 use crate::picture::picture;
 use crate::plan::Plan;
+use crate::prompt;
 use crate::random::Random;
 use crate::report::RunRecord;
 use crate::trace::Trace;
@@ -31,6 +32,8 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 /// Nor one whose nodes are not all registered again. A change that a watch kept to itself is seen when the registry is
 /// listed again, after 30 s.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(45);
+/// An operation lives as long as its deadline says, a minute at most.
+const AT_REST_WITHIN: Duration = Duration::from_secs(70);
 /// A client's operation that is not over by then hangs.
 const PROGRAM_WITHIN: Duration = Duration::from_secs(120);
 
@@ -113,7 +116,7 @@ pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
         failure,
         record,
         reached: crate::reach::reached().into_iter().collect(),
-        hash: hash.to_hex().to_string(),
+        hash: format!("{hash:032x}"),
         events,
         sim_ms: u64::try_from(run.world.now().as_millis()).unwrap_or(u64::MAX),
         cpu_us: 0,
@@ -155,7 +158,9 @@ impl<'p> Run<'p> {
         self.safety();
         self.liveness()?;
         self.heal()?;
+        prompt::check(&mut self.world, self.plan, self.random.fork("prompt"))?;
         self.read_everywhere()?;
+        self.at_rest()?;
         self.check()
     }
 
@@ -382,6 +387,31 @@ impl<'p> Run<'p> {
             Ok::<_, String>(())
         });
         told.map_err(|why| Failure::new("liveness", format!("a read on the healed cluster fails: {why}")))
+    }
+
+    /// Nobody asks for anything any more: soon no node has anything under way. What is never given back runs out some day.
+    fn at_rest(&mut self) -> Result<(), Failure> {
+        let nodes = self.world.sound_nodes();
+        let job = self.world.spawn("c0", move |client| async move {
+            for node in nodes {
+                let rests = |status: holdfast::ClusterStatus| status.operations + status.repairs == 0;
+                while !client.status_of(&node).await.is_ok_and(rests) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        });
+        let limit = self.world.now() + AT_REST_WITHIN;
+        while !job.is_done() && self.world.now() < limit {
+            self.world.drive(limit);
+        }
+        if job.is_done() {
+            return Ok(());
+        }
+        let why = format!(
+            "some node still has operations or repairs under way {} s after the last",
+            AT_REST_WITHIN.as_secs()
+        );
+        Err(Failure::new("not at rest", why))
     }
 
     fn oracles(&self) -> Option<Failure> {

@@ -13,15 +13,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use twox_hash::xxhash3_128::Hasher;
 
 use crate::disk::Journal;
 use crate::hooks;
 
 /// Lines kept for a reader.
 const LINES_MAX: usize = 6000;
-/// Events are gathered, then hashed together: BLAKE3 is several times as fast on long inputs.
-const GATHERED_BYTES: usize = 128 << 10;
-
 /// How much is kept for a reader. The hash does not depend on it, but for the log lines.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Detail {
@@ -55,8 +53,7 @@ pub struct Trace(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    hasher: blake3::Hasher,
-    gathered: Vec<u8>,
+    hasher: Hasher,
     events: u64,
     lines: VecDeque<Line>,
     detail: Detail,
@@ -99,24 +96,26 @@ impl Trace {
 
     /// Something that happened: what kind of thing (a short constant name), where (numbers of the kind's own), and bytes.
     pub fn event(&self, kind: &str, place: [usize; 2], data: &[u8]) {
-        self.0.lock().add(kind, place, data);
+        self.0.lock().add(kind.as_bytes(), place, data);
     }
 
     /// Bytes that moved: what and where, and the bytes.
     pub fn bytes(&self, what: fmt::Arguments<'_>, data: &[u8]) {
         use io::Write as _;
         let mut state = self.0.lock();
-        let before = state.gathered.len();
-        write!(state.gathered, "{what}").expect("memory takes all");
-        let end = state.gathered.len() - before;
-        state.add("bytes", [end, 0], data);
+        let mut text = [0_u8; 64];
+        let mut rest = &mut text[..];
+        // What is longer is cut off: the bytes are what counts.
+        let _ = write!(rest, "{what}");
+        let left = rest.len();
+        let used = text.len() - left;
+        state.add(&text[..used], [0, 0], data);
     }
 
     /// The hash of everything so far, and the number of events.
-    pub fn digest(&self) -> (blake3::Hash, u64) {
-        let mut state = self.0.lock();
-        state.flush();
-        (state.hasher.finalize(), state.events)
+    pub fn digest(&self) -> (u128, u64) {
+        let state = self.0.lock();
+        (state.hasher.finish_128(), state.events)
     }
 
     /// The last lines, oldest first.
@@ -154,24 +153,19 @@ impl Journal for Trace {
 }
 
 impl State {
-    fn add(&mut self, kind: &str, place: [usize; 2], data: &[u8]) {
+    fn add(&mut self, kind: &[u8], place: [usize; 2], data: &[u8]) {
         self.events += 1;
         let now = u64::try_from(hooks::now().as_micros()).unwrap_or(u64::MAX);
-        self.gathered.extend_from_slice(&now.to_le_bytes());
+        let mut head = [0; 24];
+        head[..8].copy_from_slice(&now.to_le_bytes());
         // Lengths keep neighbours apart.
-        for number in [kind.len(), place[0], place[1], data.len()] {
-            self.gathered.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        for (place, number) in head[8..].chunks_exact_mut(4).zip([kind.len(), place[0], place[1], data.len()])
+        {
+            place.copy_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
         }
-        self.gathered.extend_from_slice(kind.as_bytes());
-        self.gathered.extend_from_slice(data);
-        if self.gathered.len() >= GATHERED_BYTES {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        self.hasher.update(&self.gathered);
-        self.gathered.clear();
+        self.hasher.write(&head);
+        self.hasher.write(kind);
+        self.hasher.write(data);
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::SimClient;
-use crate::plan::Plan;
+use crate::plan::{Plan, TIME_MS};
 use crate::random::Random;
 
 /// How long an unknown outcome is asked for.
@@ -48,10 +48,14 @@ pub enum Verb {
     PutAgain,
     /// Write, and meanwhile ask for its outcome, which fences it if it has not taken effect by then.
     PutAsked,
+    /// Write without Holdfast's client: one request, or one and a retry of it.
+    PutPlain,
     /// Delete.
     Delete,
     /// Delete; when the outcome is unknown, ask for it.
     DeleteSettled,
+    /// Delete without Holdfast's client.
+    DeletePlain,
     /// Read.
     Get,
     /// Read the head.
@@ -106,16 +110,28 @@ pub fn keys(count: usize) -> Vec<String> {
     (0..count).map(key_name).collect()
 }
 
+/// What an application does with its keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Everything.
+    Mixed,
+    /// Each key is a lock: it is there or not, and both change all the time.
+    Locks,
+    /// Each key is changed by compare-and-swap.
+    Swaps,
+}
+
 /// Random operations of all clients of a plan.
 pub(crate) fn random_ops(plan: &Plan, random: &Random) -> Vec<PlannedOp> {
     let mut ops = Vec::new();
+    let style = random.fork("style").pick(&[Style::Mixed, Style::Mixed, Style::Locks, Style::Swaps]);
     for client in 0..plan.clients {
         let mut random = random.fork(&format!("client {client}"));
         // Swarm: some clients are busy, some mostly wait; and all of them come in bursts.
-        let pause_ms = random.pick(&[8, 30, 30, 100]);
+        let pause_ms = random.pick(&[8, 30, 30, 100]) * plan.time_ms / TIME_MS;
         let mut at_ms = random.below(50);
         while at_ms < plan.time_ms {
-            ops.push(random_op(client, at_ms, plan.keys, &mut random));
+            ops.push(random_op(client, at_ms, plan.keys, style, &mut random));
             // Each order of magnitude as likely as the next: the mean is about half of what is named.
             at_ms += u64::try_from(random.log_ms(1, 4 * pause_ms).as_millis()).expect("short");
         }
@@ -124,23 +140,35 @@ pub(crate) fn random_ops(plan: &Plan, random: &Random) -> Vec<PlannedOp> {
     ops
 }
 
-fn random_op(client: usize, at_ms: u64, keys: usize, random: &mut Random) -> PlannedOp {
-    let condition = match random.below(10) {
-        0..=1 => When::Absent,
-        2 => When::Present,
-        3..=5 => When::Seen,
-        _ => When::Always,
+fn random_op(client: usize, at_ms: u64, keys: usize, style: Style, random: &mut Random) -> PlannedOp {
+    // Locks are given back as often as they are taken.
+    let choice = match (style, random.below(100)) {
+        (Style::Locks, choice @ 0..=20) => 41 + choice % 13,
+        (_, choice) => choice,
     };
-    let verb = match random.below(100) {
-        0..=21 => Verb::Put,
-        22..=33 => Verb::PutSettled,
-        34..=38 => Verb::PutAgain,
-        39 => Verb::PutAsked,
-        40..=45 => Verb::Delete,
-        46..=51 => Verb::DeleteSettled,
-        52..=86 => Verb::Get,
+    let verb = match choice {
+        0..=15 => Verb::Put,
+        16..=25 => Verb::PutSettled,
+        26..=29 => Verb::PutAgain,
+        30 => Verb::PutAsked,
+        31..=40 => Verb::PutPlain,
+        41..=43 => Verb::Delete,
+        44..=47 => Verb::DeleteSettled,
+        48..=53 => Verb::DeletePlain,
+        54..=86 => Verb::Get,
         87..=90 => Verb::Head,
         _ => Verb::List,
+    };
+    let puts =
+        matches!(verb, Verb::Put | Verb::PutSettled | Verb::PutAgain | Verb::PutAsked | Verb::PutPlain);
+    let condition = match (style, random.below(10)) {
+        (Style::Locks, 0..=8) if puts => When::Absent,
+        (Style::Locks, 0..=4) => When::Present,
+        (Style::Swaps, 0..=8) => When::Seen,
+        (_, 0..=1) => When::Absent,
+        (_, 2) => When::Present,
+        (_, 3..=5) => When::Seen,
+        _ => When::Always,
     };
     let exponent = random.below(15);
     let bytes = usize::try_from(random.below(1 << exponent)).expect("below 16 KiB");
@@ -194,6 +222,15 @@ impl Program {
             Verb::PutAsked => {
                 let wait = client.random(&format!("asked {}", op.at_ms)).log_ms(1, 200);
                 client.put_asked(key, condition, op.bytes, wait).await
+            }
+            Verb::PutPlain => {
+                let random = client.random(&format!("plain {}", op.at_ms));
+                client.put_plain(key, condition, op.bytes, random).await
+            }
+            Verb::DeletePlain => {
+                let random = client.random(&format!("plain {}", op.at_ms));
+                client.delete_plain(key, condition, random).await;
+                None
             }
             Verb::Delete => {
                 let _ = client.delete(key, condition).await;

@@ -70,25 +70,40 @@ impl Sources {
             quorums: Vec::new(),
             of_partition: Vec::new(),
         };
-        let mut known = BTreeMap::<(Vec<usize>, bool), usize>::new();
+        // By the replicas in the layout's order: there are far fewer lists than partitions.
+        let mut known = BTreeMap::<(&[NodeId], bool), usize>::new();
         for (partition, place) in Partition::all().zip(&layout.partitions) {
-            let mut replicas: Vec<usize> =
-                place.replicas.iter().map(|&id| this.source(id, answering, start)).collect();
-            replicas.sort_unstable();
-            let moving = place.next.is_some();
-            let at = *known.entry((replicas.clone(), moving)).or_insert_with(|| {
-                for &replica in &replicas {
-                    this.sources[replica].quorums.push(this.quorums.len());
+            let (list, moving) = (place.replicas.as_slice(), place.next.is_some());
+            let at = match known.get(&(list, moving)) {
+                Some(&at) => at,
+                None => {
+                    let mut replicas: Vec<usize> =
+                        list.iter().map(|&id| this.source(id, answering, start)).collect();
+                    replicas.sort_unstable();
+                    let at = this.quorum_made_of(replicas, moving, partition);
+                    known.insert((list, moving), at);
+                    at
                 }
-                let majority = replicas.len() / 2 + 1;
-                this.quorums.push(Quorum { replicas, majority, moving, partitions: 0, example: partition });
-                this.quorums.len() - 1
-            });
+            };
             this.quorums[at].partitions += 1;
             this.of_partition.push(at);
         }
         this.count_on_majorities();
         this
+    }
+
+    /// The index of a group of replicas, which is made known if it is not. `example`: a partition of theirs.
+    fn quorum_made_of(&mut self, replicas: Vec<usize>, moving: bool, example: Partition) -> usize {
+        let known = |other: &Quorum| other.replicas == replicas && other.moving == moving;
+        if let Some(at) = self.quorums.iter().position(known) {
+            return at;
+        }
+        for &replica in &replicas {
+            self.sources[replica].quorums.push(self.quorums.len());
+        }
+        let majority = replicas.len() / 2 + 1;
+        self.quorums.push(Quorum { replicas, majority, moving, partitions: 0, example });
+        self.quorums.len() - 1
     }
 
     /// The index of a node, which is made known if it is not.

@@ -21,6 +21,17 @@ pub enum Counted {
         /// Who promised it.
         promised_by: Vec<NodeId>,
     },
+    /// A majority has answered a question of the leader, and so stood by its term after the question was asked.
+    Confirmed {
+        /// The key.
+        name: ObjectName,
+        /// The leader's term.
+        term: Term,
+        /// The question's number.
+        question: u64,
+        /// Whose answers were counted.
+        by: Vec<NodeId>,
+    },
     /// A record is chosen.
     Chosen {
         /// The key.
@@ -36,6 +47,15 @@ pub enum Counted {
 }
 
 impl Counted {
+    pub(super) fn confirmed<'a>(
+        name: &ObjectName,
+        term: Term,
+        question: u64,
+        by: impl IntoIterator<Item = &'a NodeId>,
+    ) -> Self {
+        Self::Confirmed { name: name.clone(), term, question, by: by.into_iter().copied().collect() }
+    }
+
     pub(super) fn chosen(name: &ObjectName, held: &Held, by: impl IntoIterator<Item = NodeId>) -> Self {
         let (ballot, record) = (held.ballot, held.record.clone());
         Self::Chosen { name: name.clone(), ballot, record, by: by.into_iter().collect() }

@@ -247,6 +247,7 @@ impl Leader {
                 if !self.quorum.is_majority(|node| replies.contains_key(&node)) {
                     return;
                 }
+                self.counts.note(|| Counted::confirmed(name, term, question, replies.keys()));
                 slot.known.learn(Known::assess(&self.quorum, replies, name, &mut self.counts));
                 slot.confirmed = question;
             }
@@ -264,6 +265,7 @@ impl Leader {
                         return;
                     }
                     // A majority has promised this term and does not hold it: it was not chosen and will not be.
+                    self.counts.note(|| Counted::confirmed(name, term, question, replies.keys()));
                     slot.known = Known::assess(&self.quorum, replies, name, &mut self.counts);
                     slot.confirmed = question;
                 }

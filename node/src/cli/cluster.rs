@@ -116,7 +116,8 @@ fn status_text(status: &ClusterStatus) -> String {
     }
     let counts = status.partitions;
     let mut text = format!(
-        "cluster {}, layout {}, registry {}\n{} partitions: {} whole, {} degraded, {} unavailable\n",
+        "cluster {}, layout {}, registry {}\n{} partitions: {} whole, {} degraded, {} unavailable\n\
+         under way on the node that answers: {} requests, {} repairs\n",
         status.cluster,
         status.layout_version,
         if status.registry_connected { "connected" } else { "not reached" },
@@ -124,6 +125,8 @@ fn status_text(status: &ClusterStatus) -> String {
         counts.whole,
         counts.degraded,
         counts.unavailable,
+        status.operations,
+        status.repairs,
     );
     for line in table.lines() {
         writeln!(text, "{}", line.trim_end()).expect("writing to a String cannot fail");
@@ -173,5 +176,7 @@ fn status_json(status: &ClusterStatus) -> Value {
             "degraded": counts.degraded,
             "unavailable": counts.unavailable,
         },
+        "operations": status.operations,
+        "repairs": status.repairs,
     })
 }

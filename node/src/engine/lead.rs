@@ -208,7 +208,7 @@ impl Inner {
     }
 
     fn perform(self: &Arc<Self>, partition: Partition, effect: Effect) {
-        self.tell_proposed(&effect);
+        self.tell_effect(&effect);
         match effect {
             Effect::Prepare { to, term } if to == self.me => self.prepare_here(partition, term),
             Effect::Prepare { to, term } => {

@@ -132,6 +132,9 @@ impl Inner {
             let holds = self.store.read(&name, with_body);
             // Still: what was read is of no later term.
             if promised() == term {
+                if holds.is_ok() {
+                    self.tell_stood_by(&name, term);
+                }
                 return on_done(holds.map(|holds| {
                     ReplicaAnswer::Learned(holds.map(|(ballot, record)| (ballot, Arc::new(record))))
                 }));

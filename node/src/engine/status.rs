@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, Partition};
 use holdfast_proto::v1;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::duties::known_nodes;
-use super::{ClusterView, Inner};
+use super::{ClusterView, Inner, OPERATIONS_MAX, REPAIRS_MAX};
 
 /// A node that is not suspected and was heard within this time counts as reachable; others are asked first.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 /// In a placement: no such replica.
 const NO_NODE: u16 = u16::MAX;
+
+/// Of so many permits.
+fn taken(all: usize, permits: &Semaphore) -> u32 {
+    u32::try_from(all.saturating_sub(permits.available_permits())).unwrap_or(u32::MAX)
+}
 
 impl Inner {
     fn is_live(&self, view: &ClusterView, node: NodeId) -> bool {
@@ -75,6 +81,8 @@ impl Inner {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             registry_connected: self.registry.view().borrow().connected,
+            operations: taken(OPERATIONS_MAX, &self.operations),
+            repairs: taken(REPAIRS_MAX, &self.repairs),
             ..v1::StatusResponse::default()
         };
         let Some(view) = self.view() else { return status };

@@ -7,7 +7,7 @@ use holdfast_core::listing::{Listing, Query};
 use holdfast_core::placement::Layout;
 use holdfast_core::record::Record;
 use holdfast_core::register::{Counted, Effect, Leader, Quorum};
-use holdfast_core::term::{Ballot, Version};
+use holdfast_core::term::{Ballot, Term, Version};
 
 use super::Inner;
 use super::read::Copy;
@@ -31,6 +31,9 @@ impl Inner {
         for counted in leader.take_counts() {
             witness.sees(match &counted {
                 Counted::Led { term, promised_by } => Fact::Led { partition, term: *term, promised_by },
+                Counted::Confirmed { name, term, question, by } => {
+                    Fact::Confirmed { name, term: *term, question: *question, by }
+                }
                 Counted::Chosen { name, ballot, record, by } => {
                     Fact::Chosen { name, ballot: *ballot, record, config, by }
                 }
@@ -38,9 +41,24 @@ impl Inner {
         }
     }
 
-    pub(super) fn tell_proposed(&self, effect: &Effect) {
-        if let (Effect::Accept { name, ballot, record, .. }, Some(witness)) = (effect, self.witness()) {
-            witness.sees(Fact::Proposed { name, ballot: *ballot, record });
+    /// What a leader says to replicas.
+    pub(super) fn tell_effect(&self, effect: &Effect) {
+        let Some(witness) = self.witness() else { return };
+        match effect {
+            Effect::Accept { name, ballot, record, .. } => {
+                witness.sees(Fact::Proposed { name, ballot: *ballot, record });
+            }
+            Effect::Learn { name, term, question, .. } => {
+                witness.sees(Fact::Asks { name, term: *term, question: *question });
+            }
+            _ => {}
+        }
+    }
+
+    /// The own replica answers the leader of `term`.
+    pub(super) fn tell_stood_by(&self, name: &ObjectName, term: Term) {
+        if let Some(witness) = self.witness() {
+            witness.sees(Fact::StoodBy { name, term });
         }
     }
 
@@ -53,6 +71,11 @@ impl Inner {
         copies: &[(NodeId, Copy)],
     ) {
         let Some(witness) = self.witness() else { return };
+        if ballot == Ballot::ZERO {
+            let without = copies.iter().filter(|(_, copy)| copy.is_none()).map(|(node, _)| *node);
+            let by: Vec<_> = without.collect();
+            return witness.sees(Fact::FoundNothing { name, config: quorum.config(), by: &by });
+        }
         let holders: Vec<_> = copies
             .iter()
             .filter_map(|(node, copy)| copy.as_ref().map(|(held, record)| (*node, *held, record)))

@@ -31,16 +31,15 @@ pub enum Fact<'a> {
         /// Every key. `None`: they could not be read through.
         holds: Option<&'a [Recovered]>,
     },
-    /// The replica has promised `term`, durably. Told before the answer leaves; of several promises of one commit, the
-    /// highest.
+    /// The replica has promised `term`, durably. Told before the answer leaves. What one commit made durable is told in
+    /// the order in which it was judged: promises, records and answers to leaders.
     Promised {
         /// Of which partition.
         partition: Partition,
         /// The term.
         term: Term,
     },
-    /// The replica has stored a record, durably. Told before the answer leaves, in the order in which they were stored
-    /// and before the promises of the same commit.
+    /// The replica has stored a record, durably. Told before the answer leaves.
     Accepted {
         /// The key.
         name: &'a ObjectName,
@@ -58,6 +57,13 @@ pub enum Fact<'a> {
         /// Its ballot.
         ballot: Ballot,
     },
+    /// The replica answers the leader of `term` what it holds of a key, and so stands by that term.
+    StoodBy {
+        /// The key.
+        name: &'a ObjectName,
+        /// The leader's term.
+        term: Term,
+    },
     /// From now on the node counts majorities by this layout.
     Configured(&'a Layout),
     /// The node leads.
@@ -68,6 +74,26 @@ pub enum Fact<'a> {
         term: Term,
         /// By whose promises.
         promised_by: &'a [NodeId],
+    },
+    /// As a leader the node asks what replicas hold of a key. Told before the question leaves, each time.
+    Asks {
+        /// The key.
+        name: &'a ObjectName,
+        /// The leader's term.
+        term: Term,
+        /// The question's number.
+        question: u64,
+    },
+    /// As a leader the node has counted a majority that answered a question.
+    Confirmed {
+        /// The key.
+        name: &'a ObjectName,
+        /// The leader's term.
+        term: Term,
+        /// The question's number.
+        question: u64,
+        /// Whose answers it counted.
+        by: &'a [NodeId],
     },
     /// As a leader the node sends a proposal. Told before it leaves, each time.
     Proposed {
@@ -89,6 +115,15 @@ pub enum Fact<'a> {
         /// Whose voters it counted.
         config: ConfigVersion,
         /// The replicas that it counted. Empty: it took its own replica's word, as a caught up leader may.
+        by: &'a [NodeId],
+    },
+    /// As a reader the node has found that a key was never written.
+    FoundNothing {
+        /// The key.
+        name: &'a ObjectName,
+        /// Whose voters it counted.
+        config: ConfigVersion,
+        /// The replicas that hold nothing, as it says.
         by: &'a [NodeId],
     },
     /// The node answers a read or a listing with this object.

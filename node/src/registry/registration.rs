@@ -102,8 +102,15 @@ impl Keeper {
         }
         // A put that was under way names this lease: after the revocation it is refused or its key is gone.
         if let Some(lease) = self.lease {
-            match within(self.timing.call_timeout, self.store.revoke_lease(lease)).await {
-                Ok(()) => info!(node = %self.id, "deregistered"),
+            let revoked = async {
+                match self.store.revoke_lease(lease).await {
+                    // Most likely the connection was from before the registry's last restart: the next is a new one.
+                    Err(StoreError::Unreachable(_)) => self.store.revoke_lease(lease).await,
+                    answer => answer,
+                }
+            };
+            match within(self.timing.call_timeout, revoked).await {
+                Ok(()) | Err(StoreError::LeaseGone) => info!(node = %self.id, "deregistered"),
                 Err(error) => {
                     sometimes!("a node stops and cannot take itself out of the registry");
                     warn!(node = %self.id, error = %error, "not deregistered: the lease will run out");

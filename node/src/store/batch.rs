@@ -20,7 +20,7 @@ use super::frame::{self, FRAME_HEADER_BYTES};
 use super::memtable::Entry;
 use super::operation::{ReplicaAnswer, Task};
 use super::shared::Shared;
-use super::witnessed::{self, Stored};
+use super::witnessed::{self, Judged};
 
 /// What becomes of an operation once the frame is durable.
 enum Outcome {
@@ -47,8 +47,8 @@ pub(super) struct Batch<'a> {
     digests: BTreeMap<Partition, Digest>,
     records: BTreeMap<Vec<u8>, Placed>,
     outcomes: Vec<Outcome>,
-    /// All that was stored, in order: where somebody watches.
-    stored: Vec<Stored>,
+    /// In order: where somebody watches.
+    judged: Vec<Judged>,
 }
 
 impl<'a> Batch<'a> {
@@ -63,7 +63,7 @@ impl<'a> Batch<'a> {
             digests: BTreeMap::new(),
             records: BTreeMap::new(),
             outcomes: Vec::new(),
-            stored: Vec::new(),
+            judged: Vec::new(),
         }
     }
 
@@ -95,9 +95,9 @@ impl<'a> Batch<'a> {
         term: Term,
         with_body: bool,
     ) -> Result<Outcome, StoreError> {
-        let term = match replica::on_learn(self.promised(partition), term) {
+        let promise = match replica::on_learn(self.promised(partition), term) {
             Err(promised) => return Ok(Outcome::Ready(Ok(ReplicaAnswer::Refused(promised)))),
-            Ok(term) => term,
+            Ok(promise) => promise,
         };
         // First the look: when it fails, nothing is promised for it.
         let outcome = if let Some(placed) = self.records.get(key) {
@@ -108,7 +108,8 @@ impl<'a> Batch<'a> {
                 Some(entry) => Outcome::Holds { key: key.to_vec(), entry, with_body },
             }
         };
-        self.promise(partition, term);
+        self.promise(partition, promise);
+        self.tell(|| Judged::Learned { key: key.to_vec(), term });
         Ok(outcome)
     }
 
@@ -167,6 +168,13 @@ impl<'a> Batch<'a> {
         if term > self.promised(partition) {
             self.promises.insert(partition, term);
             fact::push_promise(&mut self.frame, partition, term);
+            self.tell(|| Judged::Promised { partition, term });
+        }
+    }
+
+    fn tell(&mut self, judged: impl FnOnce() -> Judged) {
+        if self.shared.witness.is_watching() {
+            self.judged.push(judged());
         }
     }
 
@@ -187,9 +195,7 @@ impl<'a> Batch<'a> {
         digest.replace(key, accepted, ballot);
         self.digests.insert(partition, digest);
         let placed = fact::push_record(&mut self.frame, key, ballot, value);
-        if self.shared.witness.is_watching() {
-            self.stored.push(Stored { key: key.to_vec(), placed: placed.clone(), installed });
-        }
+        self.tell(|| Judged::Stored { key: key.to_vec(), placed: placed.clone(), installed });
         self.records.insert(key.to_vec(), placed);
     }
 
@@ -205,12 +211,12 @@ impl<'a> Batch<'a> {
 
     /// The frame is durable (or there was none to write): publishes it and answers, in the order of the operations.
     pub(super) fn publish(self) -> Vec<Result<ReplicaAnswer, StoreError>> {
-        let Self { shared, mut frame, promises, digests, records, outcomes, stored } = self;
+        let Self { shared, mut frame, promises, digests, records, outcomes, judged } = self;
         if frame.capacity() / 2 > frame.len() {
             frame.shrink_to_fit();
         }
         let frame = Bytes::from(frame);
-        witnessed::committed(shared, &frame, &stored, &promises);
+        witnessed::committed(shared, &frame, &judged);
         if frame.len() > FRAME_HEADER_BYTES {
             let mut published = shared.published.write();
             let published = &mut *published;

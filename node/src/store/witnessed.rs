@@ -1,7 +1,5 @@
 //! What the store tells a witness: what it found when it was opened, what has become durable, what it says it holds.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::term::{Ballot, Term};
@@ -13,12 +11,23 @@ use super::format;
 use super::scan;
 use super::shared::Shared;
 
-/// A record on its way into a frame, for a witness.
-pub(super) struct Stored {
-    pub(super) key: Vec<u8>,
-    pub(super) placed: Placed,
-    /// It was handed on as chosen.
-    pub(super) installed: bool,
+/// What a witness is told once a frame is durable.
+pub(super) enum Judged {
+    Promised {
+        partition: Partition,
+        term: Term,
+    },
+    /// `installed`: it was handed on as chosen.
+    Stored {
+        key: Vec<u8>,
+        placed: Placed,
+        installed: bool,
+    },
+    /// A leader's question is answered.
+    Learned {
+        key: Vec<u8>,
+        term: Term,
+    },
 }
 
 /// The store was opened.
@@ -40,26 +49,27 @@ pub(super) fn opened(shared: &Shared, node: NodeId) {
 }
 
 /// A frame has become durable.
-pub(super) fn committed(
-    shared: &Shared,
-    frame: &Bytes,
-    stored: &[Stored],
-    promises: &BTreeMap<Partition, Term>,
-) {
-    if !shared.witness.is_watching() {
-        return;
-    }
-    for Stored { key, placed, installed } in stored {
-        let (_, entry) = placed.entry(frame);
-        let (Some(name), Ok(record)) = (name_of(key), format::decode_entry(key, &entry, true)) else {
-            tracing::error!(key = format::readable(key), "what was just stored cannot be read back");
-            continue;
-        };
-        let (ballot, installed) = (entry.ballot, *installed);
-        shared.witness.sees(Fact::Accepted { name: &name, ballot, record: &record, installed });
-    }
-    for (partition, term) in promises {
-        shared.witness.sees(Fact::Promised { partition: *partition, term: *term });
+pub(super) fn committed(shared: &Shared, frame: &Bytes, judged: &[Judged]) {
+    for judged in judged {
+        match judged {
+            Judged::Promised { partition, term } => {
+                shared.witness.sees(Fact::Promised { partition: *partition, term: *term });
+            }
+            Judged::Stored { key, placed, installed } => {
+                let (_, entry) = placed.entry(frame);
+                let (Some(name), Ok(record)) = (name_of(key), format::decode_entry(key, &entry, true)) else {
+                    tracing::error!(key = format::readable(key), "what was just stored cannot be read back");
+                    continue;
+                };
+                let (ballot, installed) = (entry.ballot, *installed);
+                shared.witness.sees(Fact::Accepted { name: &name, ballot, record: &record, installed });
+            }
+            Judged::Learned { key, term } => {
+                if let Some(name) = name_of(key) {
+                    shared.witness.sees(Fact::StoodBy { name: &name, term: *term });
+                }
+            }
+        }
     }
 }
 

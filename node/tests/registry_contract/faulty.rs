@@ -17,6 +17,8 @@ pub(crate) struct Faults {
     pub(crate) swap_answers_lost: AtomicU32,
     /// So many swaps are lost on the way there.
     pub(crate) swaps_lost: AtomicU32,
+    /// So many revocations are lost on the way there.
+    pub(crate) revocations_lost: AtomicU32,
     /// Nothing answers, watches are silent.
     pub(crate) hung: AtomicBool,
     /// Watches lose deletions.
@@ -115,6 +117,9 @@ impl RegistryStore for Faulty {
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
         hang_while(&self.faults.hung).await;
+        if take(&self.faults.revocations_lost) {
+            return Err(lost());
+        }
         self.inner.revoke_lease(lease).await
     }
 }

@@ -47,6 +47,7 @@ macro_rules! contract_suite {
             no_increment_is_lost
             a_lost_answer_is_settled
             a_bad_layout_leaves_the_last_good_one_in_force
+            a_lost_revocation_is_sent_again
             what_watches_miss_is_found
             a_hung_registry_is_noticed_and_nobody_removed
         }
@@ -460,6 +461,21 @@ pub(crate) async fn a_bad_layout_leaves_the_last_good_one_in_force(pair: Pair) {
     assert!(registry.replace_layout(Revision(1), &layout(0, "a")).await.is_err());
     pair.two.put(&key, &encode_layout(&layout(6, "b")).unwrap(), None).await.unwrap();
     see(&registry, "version 6", SOON, |view| version(view) == Some(6)).await;
+}
+
+/// As after a restart of the registry, when the connection from before ends with the first call on it.
+pub(crate) async fn a_lost_revocation_is_sent_again(pair: Pair) {
+    let faults = Arc::new(Faults::default());
+    let faulty: Arc<dyn RegistryStore> = Arc::new(Faulty { inner: pair.one.clone(), faults: faults.clone() });
+    let patient = RegistryTiming { lease_ttl: Duration::from_secs(60), ..timing() };
+    let one = Registry::start(faulty, CLUSTER, patient).unwrap();
+    let two = registry(&pair.two);
+    let id = NodeId(0xa);
+    let registration = one.register(id, &node("a")).unwrap();
+    see(&two, "the node", SOON, |view| view.nodes.contains_key(&id)).await;
+    faults.revocations_lost.store(1, Ordering::SeqCst);
+    registration.deregister().await;
+    see(&two, "no node", SOON, |view| view.nodes.is_empty()).await;
 }
 
 pub(crate) async fn what_watches_miss_is_found(pair: Pair) {

@@ -2,7 +2,7 @@
 //!
 //! It speaks grpc-web over HTTP/1.1 to the nodes' client ports ([`web`]). What it cannot do, the TypeScript cannot either.
 
-mod web;
+pub(crate) mod web;
 
 use std::sync::Arc;
 use std::task::Poll;

@@ -25,7 +25,7 @@ const TRAILERS_FLAG: u8 = 0x80;
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What came back.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// It went well.
     Message(Bytes),
     /// It did not.
@@ -36,19 +36,19 @@ type Idle = Arc<Mutex<Vec<(String, SendRequest<Full<Bytes>>)>>>;
 
 /// The network as a page sees it.
 #[derive(Clone)]
-pub(super) struct Web {
+pub(crate) struct Web {
     net: SimNet,
     /// Connections that wait for their next request.
     idle: Idle,
 }
 
 impl Web {
-    pub(super) fn new(net: SimNet) -> Self {
+    pub(crate) fn new(net: SimNet) -> Self {
         Self { net, idle: Arc::default() }
     }
 
     /// Posts a message. `None`: no reply of a node came.
-    pub(super) fn post(
+    pub(crate) fn post(
         &self,
         url: &str,
         path: &str,

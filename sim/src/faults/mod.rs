@@ -58,6 +58,8 @@ pub enum Fault {
     CrashLoop { node: String, every_ms: u64 },
     /// SIGTERM, and a start at the end.
     Stop { node: String },
+    /// Its machine loses its power while it stops.
+    StopCutShort { node: String, after_ms: u64 },
     /// All nodes are stopped and started, one after the other.
     RollingRestart,
     /// A node is stopped, and started as one of another version.
@@ -145,6 +147,7 @@ impl Fault {
             Self::KillAll => "kill-all",
             Self::CrashLoop { .. } => "crash-loop",
             Self::Stop { .. } => "stop",
+            Self::StopCutShort { .. } => "stop-cut-short",
             Self::RollingRestart => "rolling-restart",
             Self::Upgrade { .. } => "upgrade",
             Self::RollingUpgrade => "rolling-upgrade",
@@ -194,6 +197,7 @@ impl Fault {
             | Self::Kill { node }
             | Self::CrashLoop { node, .. }
             | Self::Stop { node }
+            | Self::StopCutShort { node, .. }
             | Self::Upgrade { node }
             | Self::Freeze { node }
             | Self::Stutter { node, .. }
@@ -292,6 +296,12 @@ impl Fault {
                 }
             }
             Self::Stop { node } => during(Step::Stop(kind, node.clone()), Step::Restart(node.clone())),
+            Self::StopCutShort { node, after_ms } => {
+                let after = Duration::from_millis(*after_ms);
+                steps.push((at, Step::Stop("stop", node.clone())));
+                steps.push((at + after, Step::PowerLoss(kind, node.clone())));
+                steps.push((end.max(at + after), Step::Restart(node.clone())));
+            }
             Self::Upgrade { node } => {
                 during(Step::Stop(kind, node.clone()), Step::Restart(node.clone()));
                 steps.insert(1, (end, Step::ChangeVersion(node.clone())));
@@ -402,6 +412,9 @@ impl fmt::Display for Fault {
             Self::KillAll => write!(f, "all nodes are killed"),
             Self::CrashLoop { node, every_ms } => write!(f, "{node} is killed every {every_ms} ms"),
             Self::Stop { node } => write!(f, "{node} is asked to stop"),
+            Self::StopCutShort { node, after_ms } => {
+                write!(f, "{node} is asked to stop and loses its power {after_ms} ms later")
+            }
             Self::RollingRestart => write!(f, "all nodes are restarted, one after the other"),
             Self::Upgrade { node } => write!(f, "{node} is stopped and started in another version"),
             Self::RollingUpgrade => {

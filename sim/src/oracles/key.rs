@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_core::history::{Effect, Seen};
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::{Object, Record, State};
-use holdfast_core::term::{Ballot, ConfigVersion, Version};
+use holdfast_core::term::{Ballot, ConfigVersion, Term, Version};
 
 use super::{LINEAGE, MAJORITIES, NO_INVENTION, ONE_RECORD, ONLY_CHOSEN, Wrong, wrong};
 
@@ -15,6 +15,8 @@ pub(super) struct Key {
     proposals: BTreeMap<Ballot, Proposal>,
     /// The ballots of `proposals` that are known to be chosen.
     chosen: BTreeSet<Ballot>,
+    /// The last question of each term, and when it was first asked.
+    asked: BTreeMap<Term, (u64, u64)>,
 }
 
 struct Proposal {
@@ -26,11 +28,25 @@ struct Proposal {
 
 impl Key {
     pub(super) fn new(name: &ObjectName) -> Self {
-        Self { partition: name.partition(), proposals: BTreeMap::new(), chosen: BTreeSet::new() }
+        let (proposals, chosen, asked) = Default::default();
+        Self { partition: name.partition(), proposals, chosen, asked }
     }
 
     pub(super) fn partition(&self) -> Partition {
         self.partition
+    }
+
+    /// A leader asks, perhaps not for the first time.
+    pub(super) fn on_asks(&mut self, term: Term, question: u64, now: u64) {
+        let last = self.asked.entry(term).or_insert((question, now));
+        if last.0 != question {
+            *last = (question, now);
+        }
+    }
+
+    /// When the question was first asked; `None`: another one is asked now, or none.
+    pub(super) fn asked(&self, term: Term, question: u64) -> Option<u64> {
+        self.asked.get(&term).filter(|(last, _)| *last == question).map(|(_, at)| *at)
     }
 
     /// Its leader proposes it, perhaps not for the first time.

@@ -18,12 +18,14 @@
 //! They know nothing of the product's own rules for majorities, promises and histories: a mistake there is not repeated
 //! here. They keep every proposal of a run, which is right for runs of minutes.
 
+#[cfg(test)]
+mod cluster;
 mod key;
 mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -112,7 +114,12 @@ struct Host {
 /// What one node has acknowledged.
 #[derive(Default)]
 struct Replica {
-    promised: BTreeMap<Partition, Term>,
+    /// Each promise that was given.
+    promised: BTreeMap<Partition, BTreeSet<Term>>,
+    /// When it last answered a leader's question about a key, in which term; as a number of facts.
+    stood_by: BTreeMap<ObjectName, (Term, u64)>,
+    /// The keys of which it has said that it holds nothing.
+    told_nothing: BTreeSet<ObjectName>,
     holds: BTreeMap<ObjectName, Ballot>,
     /// Whether all that it holds is known: not when its store could not be read through.
     known: bool,
@@ -184,6 +191,10 @@ fn key_of<'a>(fact: &Fact<'a>) -> Option<&'a ObjectName> {
     match fact {
         Fact::Accepted { name, .. }
         | Fact::Told { name, .. }
+        | Fact::StoodBy { name, .. }
+        | Fact::Asks { name, .. }
+        | Fact::Confirmed { name, .. }
+        | Fact::FoundNothing { name, .. }
         | Fact::Proposed { name, .. }
         | Fact::Chosen { name, .. }
         | Fact::Served { name, .. }
@@ -217,10 +228,31 @@ impl State {
                 key.on_held(me, ballot, record)
             }
             Fact::Told { name, ballot } => self.replicas.entry(me).or_default().on_told(name, ballot),
+            Fact::StoodBy { name, term } => {
+                let replica = self.replicas.entry(me).or_default();
+                replica.on_stood_by(name, term, self.facts)
+            }
+            Fact::Asks { name, term, question } => {
+                let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
+                key.on_asks(term, question, self.facts);
+                Ok(())
+            }
+            Fact::Confirmed { name, term, question, by } => self.check_confirmed(name, term, question, by),
+            Fact::FoundNothing { name, config, by } => {
+                let told = |node: &&NodeId| {
+                    self.replicas.get(node).is_some_and(|replica| replica.told_nothing.contains(name))
+                };
+                if let Some(node) = by.iter().find(|node| !told(node)) {
+                    let sentence = format!("finds nothing and counts {node}, which has not said so");
+                    return Err(wrong(MAJORITIES, sentence));
+                }
+                self.configs
+                    .check_majority(name.partition(), config, by)
+                    .map_err(|why| wrong(MAJORITIES, format!("finds nothing: {why}")))
+            }
             Fact::Led { partition, term, promised_by } => {
                 for node in promised_by {
-                    let promised = self.replicas.get(node).map_or(Term::ZERO, |r| r.promised(partition));
-                    if promised < term {
+                    if !self.replicas.get(node).is_some_and(|replica| replica.has_promised(partition, term)) {
                         return Err(wrong(
                             MAJORITIES,
                             format!(
@@ -266,6 +298,32 @@ impl State {
         }
     }
 
+    /// Whether everybody that was counted has answered this very question.
+    fn check_confirmed(
+        &self,
+        name: &ObjectName,
+        term: Term,
+        question: u64,
+        by: &[NodeId],
+    ) -> Result<(), Wrong> {
+        let Some(asked) = self.keys.get(name).and_then(|key| key.asked(term, question)) else {
+            let sentence =
+                format!("counts answers to question {question} of term {term:?}, which it does not ask");
+            return Err(wrong(MAJORITIES, sentence));
+        };
+        let answered = |node: &NodeId| {
+            let stood_by = self.replicas.get(node).and_then(|replica| replica.stood_by.get(name));
+            stood_by.is_some_and(|(of, at)| *of >= term && *at > asked)
+        };
+        match by.iter().find(|node| !answered(node)) {
+            None => Ok(()),
+            Some(node) => Err(wrong(
+                MAJORITIES,
+                format!("counts {node} for question {question} of term {term:?}, which it has not answered"),
+            )),
+        }
+    }
+
     fn on_opened(
         &mut self,
         name: &str,
@@ -286,7 +344,7 @@ impl State {
             return Err(wrong(KEPT, missing));
         }
         for (partition, term) in Partition::all().zip(promised).filter(|(_, term)| **term != Term::ZERO) {
-            replica.promised.insert(partition, *term);
+            replica.promise(partition, *term);
         }
         replica.known = holds.is_some();
         let Some(holds) = holds else { return Ok(()) };
@@ -317,12 +375,28 @@ impl State {
 
 impl Replica {
     fn promised(&self, partition: Partition) -> Term {
-        self.promised.get(&partition).copied().unwrap_or(Term::ZERO)
+        self.promised.get(&partition).and_then(BTreeSet::last).copied().unwrap_or(Term::ZERO)
+    }
+
+    fn has_promised(&self, partition: Partition, term: Term) -> bool {
+        self.promised.get(&partition).is_some_and(|promised| promised.contains(&term))
     }
 
     fn promise(&mut self, partition: Partition, term: Term) {
-        let promised = self.promised.entry(partition).or_insert(term);
-        *promised = term.max(*promised);
+        self.promised.entry(partition).or_default().insert(term);
+    }
+
+    fn on_stood_by(&mut self, name: &ObjectName, term: Term, now: u64) -> Result<(), Wrong> {
+        let partition = name.partition();
+        let promised = self.promised(partition);
+        if promised != term {
+            let what =
+                if promised > term { "although it has promised" } else { "and has promised no more than" };
+            let sentence = format!("answers the leader of term {term:?}, {what} term {promised:?}");
+            return Err(wrong(PROMISES, sentence));
+        }
+        self.stood_by.insert(name.clone(), (term, now));
+        Ok(())
     }
 
     /// What it has acknowledged and a start did not find; what is damaged, and known to be, counts as found: no answer
@@ -377,8 +451,11 @@ impl Replica {
         Ok(())
     }
 
-    fn on_told(&self, name: &ObjectName, ballot: Ballot) -> Result<(), Wrong> {
+    fn on_told(&mut self, name: &ObjectName, ballot: Ballot) -> Result<(), Wrong> {
         let held = self.held(name);
+        if ballot == Ballot::ZERO && !self.told_nothing.contains(name) {
+            self.told_nothing.insert(name.clone());
+        }
         match ballot.cmp(&held) {
             std::cmp::Ordering::Less => Err(wrong(
                 KEPT,

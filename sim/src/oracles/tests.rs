@@ -1,158 +1,12 @@
 //! Each oracle sees its own mistake, and none in a life without mistakes.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use holdfast_core::history::{Effect, History};
-use holdfast_core::ids::OpId;
-use holdfast_core::placement::{Layout, Member, PartitionLayout};
-use holdfast_core::record::{Record, State as RecordState};
+use holdfast_core::record::State as RecordState;
 use holdfast_core::term::{ConfigVersion, Version};
 
+use super::cluster::{Cluster, NODES, ballot, layout, put, term, with_one};
 use super::*;
-
-const NODES: [NodeId; 4] = [NodeId(0xa0), NodeId(0xa1), NodeId(0xa2), NodeId(0xa3)];
-
-/// Three replicas and a spare node, all opened and configured; the partition is the key's.
-struct Cluster {
-    oracles: Oracles,
-    ears: Vec<Arc<dyn Witness>>,
-    name: ObjectName,
-}
-
-fn term(round: u64, node: usize) -> Term {
-    Term { config: ConfigVersion(1), round, node: NODES[node] }
-}
-
-fn ballot(round: u64, node: usize, seq: u64) -> Ballot {
-    Ballot { term: term(round, node), seq }
-}
-
-fn layout(version: u64, config: u64, replicas: &[NodeId], next: Option<&[NodeId]>) -> Layout {
-    let member = || Member { zone: String::new(), capacity: 1 };
-    let place = PartitionLayout {
-        config: ConfigVersion(config),
-        replicas: replicas.to_vec(),
-        next: next.map(<[_]>::to_vec),
-    };
-    Layout {
-        version,
-        replication: 3,
-        nodes: NODES.iter().map(|node| (*node, member())).collect(),
-        partitions: vec![place; usize::from(Partition::COUNT)],
-    }
-}
-
-fn put(version: Ballot, body: &str, history: &[(u128, Effect)]) -> Record {
-    let object = Object {
-        size: body.len() as u64,
-        content_type: "text/plain".to_owned(),
-        metadata: BTreeMap::new(),
-        hash: *blake3::hash(body.as_bytes()).as_bytes(),
-        modified_unix_ms: 1,
-        body: Some(Bytes::copy_from_slice(body.as_bytes())),
-    };
-    let history =
-        History::from_parts(history.iter().map(|(op, effect)| (OpId(*op), *effect)), OpId::default());
-    Record { version: Version(version), state: RecordState::Object(object), history }
-}
-
-impl Cluster {
-    fn new() -> Self {
-        let oracles = Oracles::new();
-        let ears = (0..NODES.len()).map(|node| oracles.for_node(&format!("n{node}"))).collect();
-        let cluster = Self { oracles, ears, name: ObjectName::new("bucket", "key").unwrap() };
-        for node in 0..NODES.len() {
-            cluster.open(node, &[], &[]);
-            cluster.ears[node].sees(Fact::Configured(&layout(1, 1, &NODES[..3], None)));
-        }
-        cluster
-    }
-
-    /// A node's store is opened with these promises of the key's partition, and these records of the key.
-    fn open(&self, node: usize, promised: &[Term], held: &[(Ballot, Record)]) {
-        let mut terms = vec![Term::ZERO; usize::from(Partition::COUNT)];
-        for term in promised {
-            terms[self.name.partition().index()] = *term;
-        }
-        let recovered =
-            held.iter().map(|held| Recovered { name: self.name.clone(), held: Some(held.clone()) });
-        let holds: Vec<_> = recovered.collect();
-        self.sees(node, Fact::Opened { node: NODES[node], promised: &terms, holds: Some(&holds) });
-    }
-
-    fn sees(&self, node: usize, fact: Fact<'_>) {
-        self.ears[node].sees(fact);
-    }
-
-    fn promise(&self, node: usize, term: Term) {
-        self.sees(node, Fact::Promised { partition: self.name.partition(), term });
-    }
-
-    fn lead(&self, term: Term, by: &[usize]) {
-        for node in by {
-            self.promise(*node, term);
-        }
-        self.claim_to_lead(term, by);
-    }
-
-    fn claim_to_lead(&self, term: Term, by: &[usize]) {
-        let promised_by: Vec<_> = by.iter().map(|node| NODES[*node]).collect();
-        let leader = NODES.iter().position(|node| *node == term.node).unwrap();
-        self.sees(leader, Fact::Led { partition: self.name.partition(), term, promised_by: &promised_by });
-    }
-
-    fn propose(&self, node: usize, ballot: Ballot, record: &Record) {
-        self.sees(node, Fact::Proposed { name: &self.name, ballot, record });
-    }
-
-    fn accept(&self, node: usize, ballot: Ballot, record: &Record) {
-        self.sees(node, Fact::Accepted { name: &self.name, ballot, record, installed: false });
-    }
-
-    fn choose(&self, node: usize, ballot: Ballot, record: &Record, by: &[usize]) {
-        let by: Vec<_> = by.iter().map(|node| NODES[*node]).collect();
-        let config = ballot.term.config;
-        self.sees(node, Fact::Chosen { name: &self.name, ballot, record, config, by: &by });
-    }
-
-    fn serve(&self, node: usize, record: &Record) {
-        let object = record.object().unwrap();
-        self.sees(node, Fact::Served { name: &self.name, version: record.version, object });
-    }
-
-    /// Proposed and accepted by `on`, and found to be chosen.
-    fn write(&self, leader: usize, ballot: Ballot, record: &Record, on: &[usize]) {
-        self.propose(leader, ballot, record);
-        for node in on {
-            self.accept(*node, ballot, record);
-        }
-        self.choose(leader, ballot, record, on);
-    }
-
-    #[track_caller]
-    fn finds(&self, oracle: &str, words: &str) {
-        let violation = self.oracles.violation().expect("a violation");
-        assert_eq!(violation.oracle, oracle, "{violation}");
-        assert!(violation.sentence.contains(words), "{violation}");
-    }
-
-    #[track_caller]
-    fn finds_nothing(&self) {
-        if let Some(violation) = self.oracles.violation() {
-            panic!("{violation}");
-        }
-    }
-}
-
-/// Node 0 leads in round 1 and writes "one" on nodes 0 and 1.
-fn with_one() -> (Cluster, Ballot, Record) {
-    let cluster = Cluster::new();
-    cluster.lead(term(1, 0), &[0, 1]);
-    let one = put(ballot(1, 0, 1), "one", &[(1, Effect::Put(Version(ballot(1, 0, 1))))]);
-    cluster.write(0, ballot(1, 0, 1), &one, &[0, 1]);
-    (cluster, ballot(1, 0, 1), one)
-}
 
 #[test]
 fn a_life_without_mistakes() {
@@ -402,6 +256,84 @@ fn a_leader_whose_own_disk_has_not_promised() {
     let cluster = Cluster::new();
     cluster.lead(term(1, 0), &[1, 2]);
     cluster.finds(PROMISES, "without a promise of its own");
+}
+
+#[test]
+fn a_promise_of_another_term_is_none_of_this() {
+    let cluster = Cluster::new();
+    cluster.promise(1, term(2, 2));
+    cluster.promise(0, term(1, 0));
+    cluster.claim_to_lead(term(1, 0), &[0, 1]);
+    cluster.finds(MAJORITIES, "n1, which has not promised it");
+}
+
+#[test]
+fn a_leader_that_asks_and_is_answered() {
+    let cluster = Cluster::new();
+    cluster.lead(term(1, 0), &[0, 1]);
+    for question in 1..3 {
+        cluster.ask(term(1, 0), question);
+        cluster.stand_by(0, term(1, 0));
+        cluster.stand_by(1, term(1, 0));
+        // Asked a second time.
+        cluster.ask(term(1, 0), question);
+        cluster.confirm(term(1, 0), question, &[0, 1]);
+    }
+    cluster.finds_nothing();
+}
+
+#[test]
+fn an_answer_to_an_older_question() {
+    let cluster = Cluster::new();
+    cluster.lead(term(1, 0), &[0, 1]);
+    cluster.ask(term(1, 0), 1);
+    cluster.stand_by(0, term(1, 0));
+    cluster.stand_by(1, term(1, 0));
+    cluster.ask(term(1, 0), 2);
+    cluster.stand_by(0, term(1, 0));
+    cluster.confirm(term(1, 0), 2, &[0, 1]);
+    cluster.finds(MAJORITIES, "counts n1 for question 2");
+}
+
+#[test]
+fn a_question_that_is_not_asked_any_more() {
+    let cluster = Cluster::new();
+    cluster.lead(term(1, 0), &[0, 1]);
+    cluster.ask(term(1, 0), 1);
+    cluster.ask(term(1, 0), 2);
+    cluster.confirm(term(1, 0), 1, &[]);
+    cluster.finds(MAJORITIES, "which it does not ask");
+}
+
+#[test]
+fn a_replica_that_answers_a_deposed_leader() {
+    let cluster = Cluster::new();
+    cluster.promise(1, term(1, 0));
+    cluster.stand_by(1, term(1, 0));
+    cluster.finds_nothing();
+    cluster.promise(1, term(2, 2));
+    cluster.stand_by(1, term(1, 0));
+    cluster.finds(PROMISES, "although it has promised");
+}
+
+#[test]
+fn a_replica_that_answers_a_leader_it_has_not_promised() {
+    let cluster = Cluster::new();
+    cluster.stand_by(1, term(1, 0));
+    cluster.finds(PROMISES, "has promised no more than");
+}
+
+#[test]
+fn a_reader_that_takes_silence_for_nothing() {
+    let cluster = Cluster::new();
+    let name = cluster.name.clone();
+    for node in [0, 1] {
+        cluster.sees(node, Fact::Told { name: &name, ballot: Ballot::ZERO });
+    }
+    cluster.find_nothing(0, &[0, 1]);
+    cluster.finds_nothing();
+    cluster.find_nothing(0, &[0, 2]);
+    cluster.finds(MAJORITIES, "counts n2");
 }
 
 #[test]

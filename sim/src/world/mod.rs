@@ -382,6 +382,11 @@ impl World {
         }
     }
 
+    /// Whether nodes that end by themselves, or have ended, are started again.
+    pub(crate) fn supervise(&mut self, supervised: bool) {
+        self.supervised = supervised;
+    }
+
     /// As a supervisor does: after a pause, so that a node that cannot start does not keep it busy.
     fn restart_later(&mut self, node: &str) {
         let times = self.restarted.entry(node.to_owned()).or_default();

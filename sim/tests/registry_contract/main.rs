@@ -61,6 +61,7 @@ on_the_fake_registry! {
     no_increment_is_lost
     a_lost_answer_is_settled
     a_bad_layout_leaves_the_last_good_one_in_force
+    a_lost_revocation_is_sent_again
     what_watches_miss_is_found
     a_hung_registry_is_noticed_and_nobody_removed
 }
