@@ -11,6 +11,7 @@ use holdfast::{
     Client, ClientOptions, ClusterStatus, Code, Condition, DeleteOptions, Deleted, Error, GetOptions,
     ListOptions, OpId, Outcome, PutOptions, Version,
 };
+use holdfast_core::ids::ObjectName;
 use parking_lot::Mutex;
 
 use crate::ambient::{SimAmbient, WallClock};
@@ -20,6 +21,7 @@ use crate::history::{Action, Held, History, OpNumber, Seen};
 use crate::hooks;
 use crate::host::HostId;
 use crate::net::SimNet;
+use crate::oracles::Oracles;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
@@ -42,6 +44,7 @@ pub struct SimClient {
     net: SimNet,
     random: Random,
     history: History,
+    oracles: Oracles,
     trace: Trace,
     puts: Arc<Mutex<u64>>,
 }
@@ -60,6 +63,7 @@ pub(crate) struct ClientPlace {
     /// Whether it is a page in a browser.
     pub(crate) is_browser: bool,
     pub(crate) history: History,
+    pub(crate) oracles: Oracles,
     pub(crate) trace: Trace,
     /// Puts of all programs that were this client, so that no two write the same.
     pub(crate) puts: Arc<Mutex<u64>>,
@@ -78,6 +82,7 @@ impl SimClient {
             timeout,
             is_browser,
             history,
+            oracles,
             trace,
             puts,
         } = place;
@@ -92,7 +97,8 @@ impl SimClient {
         options.timeout = timeout;
         let client = Client::new(options).expect("the endpoints are of simulated nodes");
         let endpoints = Arc::new(endpoints);
-        Self { name: name.into(), client, browser, web, endpoints, net, random, history, trace, puts }
+        let name = name.into();
+        Self { name, client, browser, web, endpoints, net, random, history, oracles, trace, puts }
     }
 
     /// Its host's name.
@@ -129,7 +135,7 @@ impl SimClient {
     pub async fn put(&self, key: &str, condition: Condition, filler: usize) -> Result<Version, Error> {
         let (op, text) = self.begin_put(key, condition);
         let result = self.send_put(key, &text, condition, filler, None).await;
-        self.end_put(op, &result);
+        self.end_put(op, key, &result);
         result
     }
 
@@ -144,7 +150,7 @@ impl SimClient {
         let (op, text) = self.begin_put(key, condition);
         let result = self.send_put(key, &text, condition, filler, None).await;
         let Err(error) = &result else {
-            self.end_put(op, &result);
+            self.end_put(op, key, &result);
             return result;
         };
         match self.settled(op, key, error, patience).await {
@@ -161,7 +167,7 @@ impl SimClient {
     async fn settled(&self, op: OpNumber, key: &str, error: &Error, patience: Duration) -> Option<Version> {
         let unknown = matches!(error.code(), Code::OutcomeUnknown);
         if !unknown {
-            self.history.end(op, self.refused(error));
+            self.history.end(op, self.refused(key, error));
             // Whatever is still on its way may arrive first.
             let mut random = self.random.fork(&format!("settle {op:?}"));
             tokio::time::sleep(random.log_ms(1, 300)).await;
@@ -175,7 +181,10 @@ impl SimClient {
             panic!("{} was told {error}, and that the same mutation took effect as {version:?}", self.name);
         }
         if unknown && version.is_none() {
-            self.history.end(op, if outcome.is_some() { Seen::Nothing } else { self.refused(error) });
+            if let (Some(None), Some(op_id)) = (outcome, error.op_id()) {
+                self.never(key, op_id);
+            }
+            self.history.end(op, if outcome.is_some() { Seen::Nothing } else { self.refused(key, error) });
         }
         version
     }
@@ -203,7 +212,7 @@ impl SimClient {
             self.note(error);
             result = self.send_put(key, &text, condition, filler, Some(op_id)).await;
         }
-        self.end_put(op, &result);
+        self.end_put(op, key, &result);
         result
     }
 
@@ -244,7 +253,7 @@ impl SimClient {
             (Err(error), Ok(Outcome::Fenced)) if matches!(error.code(), Code::OutcomeUnknown) => {
                 Seen::Nothing
             }
-            (Err(error), _) => self.refused(error),
+            (Err(error), _) => self.refused(key, error),
         };
         let version = if let Seen::Wrote(version) = seen { Some(version) } else { None };
         self.history.end(op, seen);
@@ -280,10 +289,10 @@ impl SimClient {
         Ok(self.client.put(BUCKET, key, body, options).await?.version)
     }
 
-    fn end_put(&self, op: OpNumber, result: &Result<Version, Error>) {
+    fn end_put(&self, op: OpNumber, key: &str, result: &Result<Version, Error>) {
         let seen = match result {
             Ok(version) => Seen::Wrote(*version),
-            Err(error) => self.refused(error),
+            Err(error) => self.refused(key, error),
         };
         self.history.end(op, seen);
     }
@@ -311,7 +320,7 @@ impl SimClient {
     pub async fn delete(&self, key: &str, condition: Condition) -> Result<bool, Error> {
         let (op, result) = self.send_delete(key, condition).await;
         if let Err(error) = &result {
-            self.history.end(op, self.refused(error));
+            self.history.end(op, self.refused(key, error));
         }
         result
     }
@@ -495,7 +504,21 @@ impl SimClient {
     }
 
     /// What a mutation's refusal means for the history.
-    fn refused(&self, error: &Error) -> Seen {
+    fn refused(&self, key: &str, error: &Error) -> Seen {
+        let seen = self.meaning(error);
+        if let (true, Some(op_id)) = (seen != Seen::Unknown, error.op_id()) {
+            self.never(key, op_id);
+        }
+        seen
+    }
+
+    /// It was told that the operation had no effect, and never will.
+    fn never(&self, key: &str, op_id: OpId) {
+        let name = ObjectName::new(BUCKET, key).expect("a key of the plan");
+        self.oracles.never(&self.name, &name, op_id);
+    }
+
+    fn meaning(&self, error: &Error) -> Seen {
         match error.code() {
             Code::ConditionFailed(Some(version)) => Seen::ConditionFailed(Held::Object(*version)),
             Code::ConditionFailed(None) => Seen::ConditionFailed(Held::Absent(error.version())),

@@ -304,12 +304,16 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
             // A stream for each, so that they do not depend on each other.
             let mut random = random.fork(&format!("fault {number}"));
             let kind = random.pick(&kinds);
-            let at_ms = random.below(plan.time_ms);
+            let mut at_ms = random.below(plan.time_ms);
             let mut lasts_ms = u64::try_from(random.log_ms(2, longest_ms).as_millis()).expect("seconds");
             let fault = random_fault(kind, plan, &mut random);
             // Longer than anybody's patience.
             if matches!(fault, Fault::Freeze { .. }) && random.one_in(3) {
                 lasts_ms = longest_ms / 2 + random.below(longest_ms);
+            }
+            if plan.time_ms == LONG_MS && is_cut(&fault) && random.one_in(2) {
+                at_ms = random.below(plan.time_ms / 8);
+                lasts_ms = plan.time_ms - at_ms;
             }
             // Nodes try again only after a while.
             let lasts_ms =
@@ -326,6 +330,18 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     }
     faults.sort_by_key(|fault| fault.at_ms);
     faults
+}
+
+/// Whether links carry nothing while it lasts.
+fn is_cut(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Cut { .. }
+            | Fault::CutOneWay { .. }
+            | Fault::Isolate { .. }
+            | Fault::CutFromPeers { .. }
+            | Fault::Split { .. }
+    )
 }
 
 /// Where the kinds of [`DiskFault`] begin.

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use crate::checks;
 use crate::client::BUCKET;
 use crate::faults::{Fault, Step};
+use crate::finale;
 use crate::fired::fire;
 use crate::hooks;
 use crate::picture::picture;
 use crate::plan::Plan;
-use crate::prompt;
 use crate::random::Random;
 use crate::report::RunRecord;
 use crate::trace::Trace;
@@ -158,7 +158,7 @@ impl<'p> Run<'p> {
         self.safety();
         self.liveness()?;
         self.heal()?;
-        prompt::check(&mut self.world, self.plan, self.random.fork("prompt"))?;
+        finale::play(&mut self.world, self.plan, self.random.fork("finale"))?;
         self.read_everywhere()?;
         self.at_rest()?;
         self.check()
@@ -383,7 +383,13 @@ impl<'p> Run<'p> {
                     }
                 }
             }
-            client.list("", &keys).await.map_err(|error| format!("listing {BUCKET}: {error}"))?;
+            // With a deadline that is hardly enough, not always at the first try.
+            let end = Instant::now() + LIVE_WITHIN;
+            while let Err(error) = client.list("", &keys).await {
+                if Instant::now() > end {
+                    return Err(format!("listing {BUCKET}: {error}"));
+                }
+            }
             Ok::<_, String>(())
         });
         told.map_err(|why| Failure::new("liveness", format!("a read on the healed cluster fails: {why}")))

@@ -65,7 +65,7 @@ impl SimClient {
             let info = v1::PutResponse::decode(message).ok()?.info?;
             Some(Said::Done(Seen::Wrote(info.version.parse().ok()?)))
         };
-        self.send_plain(op, "holdfast.v1.Objects/Put", random, encode, done).await
+        self.send_plain(op, key, "holdfast.v1.Objects/Put", random, encode, done).await
     }
 
     /// Deletes, as [`Self::put_plain`] writes.
@@ -86,12 +86,13 @@ impl SimClient {
                 (false, version) => Said::Refused(Seen::NothingToDelete(version)),
             })
         };
-        self.send_plain(op, "holdfast.v1.Objects/Delete", random, encode, done).await;
+        self.send_plain(op, key, "holdfast.v1.Objects/Delete", random, encode, done).await;
     }
 
     async fn send_plain(
         &self,
         op: OpNumber,
+        key: &str,
         path: &'static str,
         mut random: Random,
         encode: impl Fn(OpId, bool) -> Vec<u8>,
@@ -106,7 +107,10 @@ impl SimClient {
                 match timeout(limit + GRACE, posted).await {
                     Ok(Some(Reply::Message(message))) => done(message).unwrap_or(Said::Unknown),
                     Ok(Some(Reply::Status(status))) => match holdfast::node_error(&status) {
-                        Some(error) => self.said(&error.into()),
+                        Some(error) => {
+                            check_status(&status, &error.code);
+                            self.said(&error.into())
+                        }
                         None => Said::Unknown,
                     },
                     Ok(None) | Err(_) => Said::Unknown,
@@ -131,6 +135,9 @@ impl SimClient {
                 )
             })
         };
+        if matches!(said, Said::Refused(_) | Said::Fenced | Said::Nothing) {
+            self.never(key, op_id);
+        }
         let seen = match said {
             Said::Done(seen) | Said::Refused(seen) => seen,
             Said::Fenced | Said::Nothing => Seen::Nothing,
@@ -148,13 +155,25 @@ impl SimClient {
                 Said::Unknown
             }
             Code::Fenced => Said::Fenced,
-            Code::ConditionFailed(_) => Said::Refused(self.refused(error)),
-            _ => match self.refused(error) {
+            Code::ConditionFailed(_) => Said::Refused(self.meaning(error)),
+            _ => match self.meaning(error) {
                 Seen::Nothing => Said::Nothing,
                 seen => unreachable!("only a failed condition is seen as {seen:?}"),
             },
         }
     }
+}
+
+/// Whoever knows gRPC and not Holdfast goes by the status.
+fn check_status(status: &tonic::Status, code: &Code) {
+    let right = match code {
+        Code::ConditionFailed(_) => tonic::Code::FailedPrecondition,
+        Code::OutcomeUnknown => tonic::Code::Unknown,
+        Code::Unavailable => tonic::Code::Unavailable,
+        Code::Fenced | Code::StaleOpId(_) => tonic::Code::Aborted,
+        _ => return,
+    };
+    assert_eq!(status.code(), right, "the gRPC status of {}", code.name());
 }
 
 /// What a request and its retry say together. `None`: they contradict each other.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::history::{Effect, Seen};
-use holdfast_core::ids::{NodeId, ObjectName, Partition};
+use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
 use holdfast_core::record::{Object, Record, State};
 use holdfast_core::term::{Ballot, ConfigVersion, Term, Version};
 
-use super::{LINEAGE, MAJORITIES, NO_INVENTION, ONE_RECORD, ONLY_CHOSEN, Wrong, wrong};
+use super::{LINEAGE, MAJORITIES, NEVER, NO_INVENTION, ONE_RECORD, ONLY_CHOSEN, Wrong, wrong};
 
 /// One key.
 pub(super) struct Key {
@@ -15,6 +15,8 @@ pub(super) struct Key {
     proposals: BTreeMap<Ballot, Proposal>,
     /// The ballots of `proposals` that are known to be chosen.
     chosen: BTreeSet<Ballot>,
+    /// Operations of which a client was told that they never take effect.
+    never: BTreeSet<OpId>,
     /// The last question of each term, and when it was first asked.
     asked: BTreeMap<Term, (u64, u64)>,
 }
@@ -28,12 +30,25 @@ struct Proposal {
 
 impl Key {
     pub(super) fn new(name: &ObjectName) -> Self {
-        let (proposals, chosen, asked) = Default::default();
-        Self { partition: name.partition(), proposals, chosen, asked }
+        let (proposals, chosen, never, asked) = Default::default();
+        Self { partition: name.partition(), proposals, chosen, never, asked }
     }
 
     pub(super) fn partition(&self) -> Partition {
         self.partition
+    }
+
+    /// A client was told that an operation never takes effect.
+    pub(super) fn on_never(&mut self, op: OpId) -> Result<(), Wrong> {
+        self.never.insert(op);
+        let took = |ballot: &&Ballot| {
+            let record = &self.proposals[*ballot].record;
+            record.history.entries().iter().filter_map(effective).any(|other| other == op)
+        };
+        match self.chosen.iter().find(took) {
+            None => Ok(()),
+            Some(ballot) => Err(took_effect(*ballot, op)),
+        }
     }
 
     /// A leader asks, perhaps not for the first time.
@@ -102,6 +117,10 @@ impl Key {
         if !self.chosen.insert(ballot) {
             return Ok(());
         }
+        let effects = known.record.history.entries().iter().filter_map(effective);
+        if let Some(op) = effects.into_iter().find(|op| self.never.contains(op)) {
+            return Err(took_effect(ballot, op));
+        }
         let of = |ballot: &Ballot| (*ballot, &self.proposals[ballot].record);
         let before = self.chosen.range(..ballot).next_back().map(of);
         let after =
@@ -156,6 +175,18 @@ impl Key {
             record.version == version || record.history.entries().iter().any(|(_, effect)| wrote(effect))
         })
     }
+}
+
+/// The operation, if it changed the key.
+fn effective((op, effect): &(OpId, Effect)) -> Option<OpId> {
+    matches!(effect, Effect::Put(_) | Effect::Deleted(_)).then_some(*op)
+}
+
+fn took_effect(ballot: Ballot, op: OpId) -> Wrong {
+    let sentence = format!(
+        "has the chosen {ballot:?}, in which operation {op} took effect; its client was told that it never does"
+    );
+    wrong(NEVER, sentence)
 }
 
 fn check_same(known: &Proposal, ballot: Ballot, record: &Record) -> Result<(), Wrong> {

@@ -13,6 +13,7 @@
 //! | [`NO_INVENTION`] | nobody holds what its ballot's leader did not propose, nobody proposes in a term that it does not lead |
 //! | [`ONLY_CHOSEN`] | what is answered was chosen |
 //! | [`LINEAGE`] | each record that is chosen is built on the one chosen before it |
+//! | [`NEVER`] | what a client was told did nothing, and never will, has no effect in what is chosen |
 //! | [`BYTES`] | every body that is stored or answered has the hash and the size that its head names |
 //!
 //! They know nothing of the product's own rules for majorities, promises and histories: a mistake there is not repeated
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use holdfast_core::ids::{NodeId, ObjectName, Partition};
+use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
 use holdfast_core::record::{Object, Record};
 use holdfast_core::term::{Ballot, Term};
 use node::env::witness::{Fact, Recovered, Witness};
@@ -52,6 +53,8 @@ pub const NO_INVENTION: &str = "no-invention";
 pub const ONLY_CHOSEN: &str = "only-chosen";
 /// Records are built on one another.
 pub const LINEAGE: &str = "lineage";
+/// What a client was told did not happen never does.
+pub const NEVER: &str = "never";
 /// Bodies have their hashes.
 pub const BYTES: &str = "bytes";
 
@@ -134,6 +137,17 @@ impl Oracles {
     /// Whom the node on `host` is to tell: for its environment, one for each of its processes or one for all.
     pub fn for_node(&self, host: &str) -> Arc<dyn Witness> {
         Arc::new(OfNode { host: host.to_owned(), oracles: self.clone() })
+    }
+
+    /// `client` was told that an operation on a key had no effect and never will.
+    pub fn never(&self, client: &str, name: &ObjectName, op: OpId) {
+        let state = &mut *self.0.lock();
+        let key = state.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
+        if let (Err(Wrong { oracle, sentence }), None) = (key.on_never(op), &state.violation) {
+            let sentence = state.with_names(&format!("{name}: the cluster {sentence}"));
+            let (node, key) = (client.to_owned(), Some(name.to_string()));
+            state.violation = Some(Violation { oracle, sentence, node, key });
+        }
     }
 
     /// The disk of `host` lies, or loses what it had synced: that its node knows less when it is opened next is not the

@@ -262,6 +262,7 @@ impl World {
             timeout: options.timeout,
             is_browser: number + options.browsers >= options.clients,
             history: self.history.clone(),
+            oracles: self.oracles.clone(),
             trace: self.trace.clone(),
             random,
             name: name.clone(),

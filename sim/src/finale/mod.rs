@@ -1,0 +1,161 @@
+//! The last act of a run: on the healed cluster one more thing happens, and clients hardly notice.
+//!
+//! Safety and liveness say that operations are right and that they end some time. Here they must end soon, as the product
+//! promises for a node that is killed, hangs or is stopped in a healthy cluster under load; what the registry says, every
+//! node must see soon, and not only when it lists everything again; and what reaches a node late, when everything has
+//! changed meanwhile, must not take effect.
+
+mod announced;
+mod sudden;
+
+use std::time::Duration;
+
+use holdfast::{Code, Condition, Error};
+use tokio::time::{Instant, sleep};
+
+use crate::client::SimClient;
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::run::Failure;
+use crate::workload::keys;
+use crate::world::{Job, World};
+
+/// Operations that each client has under way.
+const OPS: u64 = 6;
+/// How long an operation may take when a node is killed, and when one hangs; beside the time of its messages.
+const KILLED_WITHIN: Duration = Duration::from_millis(300);
+const FROZEN_WITHIN: Duration = Duration::from_secs(1);
+/// What a page in a browser waits longer before it asks a second node.
+const FAR_LONGER: Duration = Duration::from_secs(2);
+/// Messages that follow one another in an operation that meets a node which is gone: it is passed on, another node takes
+/// over, learns, proposes.
+const MESSAGES: u32 = 14;
+/// Clients with shorter deadlines are told of the deadline before: they do nothing here.
+const TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
+/// The last act, as the seed chooses; with a disk that has destroyed something there is none.
+pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result<(), Failure> {
+    let nodes = world.nodes();
+    if nodes.len() < 3 || world.sound_nodes().len() < nodes.len() {
+        return Ok(());
+    }
+    let act = random.below(10);
+    let stage = Stage { world, plan, random };
+    match act {
+        0 => stage.killed(),
+        1 => stage.frozen(),
+        2 => stage.hung_while_nobody_answers(),
+        3 | 4 => stage.stopped(),
+        5 => stage.stop_cut_short(),
+        _ => Ok(()),
+    }
+}
+
+/// Where it happens.
+struct Stage<'a> {
+    world: &'a mut World,
+    plan: &'a Plan,
+    random: Random,
+}
+
+type Load = Vec<(String, Job<Vec<Took>>)>;
+
+/// One operation: what it was, how long it took, whether its end tells what became of it.
+struct Took {
+    what: String,
+    time: Duration,
+    result: Result<(), Error>,
+}
+
+impl Stage<'_> {
+    fn node(&mut self) -> String {
+        self.random.pick(&self.world.nodes())
+    }
+
+    fn is_patient(&self) -> bool {
+        Duration::from_millis(self.plan.timeout_ms) >= TIMEOUT_MIN
+    }
+
+    /// All clients begin operations within the time. The last ones hang on nothing but the plan's seed.
+    fn load(&mut self, within: Duration) -> Load {
+        if !self.is_patient() {
+            return Vec::new();
+        }
+        let clients = self.plan.client_names().into_iter();
+        let began = self.world.now();
+        let jobs = clients.map(|client| {
+            let random = self.random.fork(&format!("{client} at {began:?}"));
+            let keys = self.plan.keys;
+            (client.clone(), self.world.spawn(&client, move |client| load(client, keys, within, random)))
+        });
+        jobs.collect()
+    }
+
+    /// Time of messages, beside what nodes take.
+    fn messages(&self) -> Duration {
+        MESSAGES * Duration::from_millis(self.plan.latency_ms + self.plan.jitter_ms)
+    }
+
+    /// Waits for the load, which was begun within `began_within`. No operation may have taken longer than `within`.
+    fn ended(
+        &mut self,
+        load: Load,
+        began_within: Duration,
+        within: Duration,
+        although: &str,
+    ) -> Result<(), Failure> {
+        let world = &mut *self.world;
+        let limit = world.now() + within + began_within;
+        while load.iter().any(|(_, job)| !job.is_done()) && world.now() < limit {
+            world.drive(limit);
+        }
+        let ms = within.as_millis();
+        for (client, job) in load {
+            if !job.is_done() {
+                return not_prompt(format!("an operation of {client} is not over {ms} ms {although}"));
+            }
+            for Took { what, time, result } in world.wait(job) {
+                if let Err(error) = result {
+                    return not_prompt(format!("{what} fails {although}: {error}"));
+                }
+                if time > within {
+                    let took = time.as_millis();
+                    return not_prompt(format!("{what} takes {took} ms, more than {ms} ms, {although}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_prompt<T>(why: String) -> Result<T, Failure> {
+    Err(Failure::new("not prompt", why))
+}
+
+/// Puts, reads, and puts that must be refused while there is an object.
+async fn load(client: SimClient, keys_count: usize, within: Duration, random: Random) -> Vec<Took> {
+    let keys = keys(keys_count);
+    let within_ms = u64::try_from(within.as_millis()).expect("short");
+    let one = |number: u64| {
+        let (client, mut random) = (client.clone(), random.fork(&format!("operation {number}")));
+        let key = random.pick(&keys);
+        async move {
+            sleep(Duration::from_millis(random.below(within_ms))).await;
+            let began = Instant::now();
+            let (what, result) = match number % 3 {
+                0 => ("put", client.put(&key, Condition::Always, 100).await.map(drop)),
+                1 => ("read", client.get(&key).await.map(drop)),
+                _ => ("put on condition", client.put(&key, Condition::IfAbsent, 100).await.map(drop)),
+            };
+            let result = match result {
+                // Where so many others write the same key meanwhile, it does not remember this one.
+                Err(error) if matches!(error.code(), Code::ConditionFailed(_) | Code::OutcomeUnknown) => {
+                    Ok(())
+                }
+                result => result,
+            };
+            Took { what: format!("a {what} of {key} by {}", client.name()), time: began.elapsed(), result }
+        }
+    };
+    futures_util::future::join_all((0..OPS).map(one)).await
+}

@@ -1,0 +1,128 @@
+//! Nodes that go without a word: killed, or frozen with requests in their hands.
+
+use std::time::Duration;
+
+use holdfast::Condition;
+use holdfast_core::client::Policy;
+
+use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Stage};
+use crate::run::Failure;
+use crate::workload::keys;
+
+/// Operations begin within this time, and the node goes early in it.
+const LOAD: Duration = Duration::from_millis(200);
+const GOES_AFTER: Duration = Duration::from_millis(20);
+/// A line that makes clients ask a second node.
+const SLOW: Duration = Duration::from_millis(120);
+/// What was with a frozen node is carried out soon after it goes on.
+const CARRIED_OUT: Duration = Duration::from_millis(300);
+/// Keys that are deleted meanwhile.
+const DELETED_MAX: usize = 5;
+
+impl Stage<'_> {
+    /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps.
+    pub(super) fn killed(mut self) -> Result<(), Failure> {
+        for _ in 0..2 {
+            let node = self.node();
+            let load = self.load(LOAD);
+            self.world.run_for(GOES_AFTER);
+            self.world.kill(&node);
+            let down = self.random.log_ms(1, 120);
+            self.world.run_for(down);
+            self.world.restart(&node);
+            let within = KILLED_WITHIN + self.messages();
+            self.ended(load, LOAD, within, &format!("after {node} is killed in a healthy cluster"))?;
+        }
+        Ok(())
+    }
+
+    /// A node hangs; clients' other lines are slow, perhaps, so that they ask it too although another one answers.
+    pub(super) fn frozen(mut self) -> Result<(), Failure> {
+        let node = self.node();
+        let is_slow = self.random.one_in(2);
+        if is_slow {
+            self.slow_clients(&node, SLOW);
+        }
+        let load = self.load(LOAD);
+        self.world.run_for(GOES_AFTER);
+        self.world.freeze(&node);
+        let mut within = FROZEN_WITHIN + self.messages();
+        if is_slow {
+            within += 6 * SLOW;
+        }
+        if self.plan.browsers > 0 {
+            within += FAR_LONGER;
+        }
+        self.ended(load, LOAD, within, &format!("after {node} hangs in a healthy cluster"))?;
+        if is_slow {
+            self.slow_clients(&node, Duration::ZERO);
+        }
+        self.goes_on_when_all_is_gone(&node);
+        Ok(())
+    }
+
+    /// A node hangs with clients' requests until they give them up, and nobody else can answer so long.
+    pub(super) fn hung_while_nobody_answers(mut self) -> Result<(), Failure> {
+        let silence = Duration::from_millis(u64::from(Policy::NEAR.attempt_silence_ms_max));
+        if Duration::from_millis(self.plan.timeout_ms) < 2 * silence {
+            return Ok(());
+        }
+        let node = self.node();
+        self.world.freeze(&node);
+        self.others_apart(&node, true);
+        let load = self.load(LOAD);
+        self.world.run_for(LOAD + self.messages());
+        // Nor does it hear that they were given up.
+        for client in self.plan.client_names() {
+            self.world.cut_one_way(&client, &node);
+        }
+        let apart = silence + LOAD + Duration::from_millis(self.random.below(1_000));
+        self.world.run_for(apart);
+        self.others_apart(&node, false);
+        let mut within = apart + LOAD + FROZEN_WITHIN + FAR_LONGER + 2 * self.messages();
+        if self.plan.browsers > 0 {
+            within += FAR_LONGER;
+        }
+        let although =
+            format!("after {node} hangs and nobody else could answer for {} ms", apart.as_millis());
+        self.ended(load, LOAD, within, &although)?;
+        self.goes_on_when_all_is_gone(&node);
+        self.world.rejoin(&node);
+        Ok(())
+    }
+
+    fn others_apart(&mut self, node: &str, apart: bool) {
+        let others: Vec<_> = self.world.nodes().into_iter().filter(|other| other != node).collect();
+        for (number, a) in others.iter().enumerate() {
+            for b in &others[number + 1..] {
+                if apart {
+                    self.world.cut(a, b);
+                } else {
+                    self.world.heal(a, b);
+                }
+            }
+        }
+    }
+
+    fn slow_clients(&mut self, node: &str, by: Duration) {
+        for client in self.plan.client_names() {
+            for other in self.world.nodes().iter().filter(|other| *other != node) {
+                self.world.slow_down(&client, other, by);
+            }
+        }
+    }
+
+    /// The node goes on when the objects are gone that had refused what it was asked: now the conditions hold.
+    fn goes_on_when_all_is_gone(&mut self, node: &str) {
+        let keys = keys(self.plan.keys.min(DELETED_MAX));
+        if self.is_patient() {
+            self.world.call("c0", move |client| async move {
+                for key in keys {
+                    let _ = client.delete(&key, Condition::Always).await;
+                }
+            });
+        }
+        self.world.thaw(node);
+        self.world.run_for(CARRIED_OUT);
+    }
+}
