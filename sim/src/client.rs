@@ -139,6 +139,16 @@ impl SimClient {
         result
     }
 
+    /// As [`Self::put`], through a client of its own choice, such as [`Self::only`].
+    pub async fn put_through(&self, client: &Client, key: &str) -> Result<Version, Error> {
+        let (op, text) = self.begin_put(key, Condition::Always);
+        let (body, metadata) = (format!("{text}|"), BTreeMap::from([(TEXT.to_owned(), text)]));
+        let options = PutOptions { metadata, ..PutOptions::default() };
+        let result = client.put(BUCKET, key, body.into_bytes(), options).await.map(|done| done.version);
+        self.end_put(op, key, &result);
+        result
+    }
+
     /// As [`Self::put`]; when the outcome is unknown, asks for it until it is known or `patience` is over.
     pub async fn put_settled(
         &self,
@@ -345,7 +355,10 @@ impl SimClient {
     /// An error's end is not in the history yet.
     async fn send_delete(&self, key: &str, condition: Condition) -> (OpNumber, Result<bool, Error>) {
         let op = self.history.begin(&self.name, key, Action::Delete(condition));
-        let options = DeleteOptions { condition, ..DeleteOptions::default() };
+        // Under an id of its own choice, now and then: then it knows of which operation an answer speaks.
+        let known = self.random.fork(&format!("delete {op:?}")).one_in(2);
+        let op_id = known.then(|| self.client.fresh_op_id()).filter(|_| self.browser.is_none());
+        let options = DeleteOptions { condition, op_id, ..DeleteOptions::default() };
         let result = match &self.browser {
             Some(browser) => {
                 browser.delete(key, condition).await.map(|(found, version)| Deleted { found, version })
@@ -357,7 +370,12 @@ impl SimClient {
                 let version = version.expect("a node tells the version of the tombstone that it wrote");
                 self.history.end(op, Seen::Deleted(version));
             }
-            Ok(Deleted { found: false, version }) => self.history.end(op, Seen::NothingToDelete(*version)),
+            Ok(Deleted { found: false, version }) => {
+                if let Some(op_id) = op_id {
+                    self.never(key, op_id);
+                }
+                self.history.end(op, Seen::NothingToDelete(*version));
+            }
             Err(_) => {}
         }
         (op, result.map(|deleted| deleted.found))

@@ -76,7 +76,7 @@ impl Stage<'_> {
         let lease = Duration::from_millis(self.plan.lease_ttl_ms);
         self.world.run_for(lease + RegistryTiming::default().silence + BELIEVED_AFTER);
         trouble.before(self.world);
-        let load = self.load(LOAD);
+        let load = self.some_load(LOAD);
         self.world.run_for(LOAD / 2);
         // Its end is wanted.
         self.world.supervise(false);
@@ -111,7 +111,7 @@ impl Stage<'_> {
         self.world.power_loss(&node);
         self.world.restart(&node);
         self.world.kill(&other);
-        let load = self.load(LOAD);
+        let load = self.some_load(LOAD);
         let within = BACK_WITHIN + self.messages();
         let although =
             format!("after {node} lost its power while it stopped and is back, and {other} is killed");

@@ -58,6 +58,13 @@ struct Stage<'a> {
     random: Random,
 }
 
+/// Operations of each client, and on how many keys.
+#[derive(Clone, Copy)]
+struct Size {
+    ops: u64,
+    keys: usize,
+}
+
 type Load = Vec<(String, Job<Vec<Took>>)>;
 
 /// One operation: what it was, how long it took, whether its end tells what became of it.
@@ -65,6 +72,20 @@ struct Took {
     what: String,
     time: Duration,
     result: Result<(), Error>,
+}
+
+impl Took {
+    fn new(what: String, began: Instant, result: Result<(), Error>) -> Self {
+        // Where so many others write the same key meanwhile, it does not remember this one: that is an answer too.
+        let answers = |code: &Code| {
+            matches!(
+                code,
+                Code::ConditionFailed(_) | Code::OutcomeUnknown | Code::StaleOpId(_) | Code::Fenced
+            )
+        };
+        let result = result.or_else(|error| if answers(error.code()) { Ok(()) } else { Err(error) });
+        Self { what, time: began.elapsed(), result }
+    }
 }
 
 impl Stage<'_> {
@@ -76,19 +97,23 @@ impl Stage<'_> {
         Duration::from_millis(self.plan.timeout_ms) >= TIMEOUT_MIN
     }
 
-    /// All clients begin operations within the time. The last ones hang on nothing but the plan's seed.
-    fn load(&mut self, within: Duration) -> Load {
+    /// All clients begin operations within the time.
+    fn load(&mut self, within: Duration, size: Size, gone: bool) -> Load {
         if !self.is_patient() {
             return Vec::new();
         }
-        let clients = self.plan.client_names().into_iter();
         let began = self.world.now();
-        let jobs = clients.map(|client| {
+        let start = |client: String| {
             let random = self.random.fork(&format!("{client} at {began:?}"));
-            let keys = self.plan.keys;
-            (client.clone(), self.world.spawn(&client, move |client| load(client, keys, within, random)))
-        });
-        jobs.collect()
+            let job = self.world.spawn(&client, move |client| load(client, size, gone, within, random));
+            (client, job)
+        };
+        self.plan.client_names().into_iter().map(start).collect()
+    }
+
+    /// The usual load.
+    fn some_load(&mut self, within: Duration) -> Load {
+        self.load(within, Size { ops: OPS, keys: self.plan.keys }, false)
     }
 
     /// Time of messages, beside what nodes take.
@@ -132,9 +157,9 @@ fn not_prompt<T>(why: String) -> Result<T, Failure> {
     Err(Failure::new("not prompt", why))
 }
 
-/// Puts, reads, and puts that must be refused while there is an object.
-async fn load(client: SimClient, keys_count: usize, within: Duration, random: Random) -> Vec<Took> {
-    let keys = keys(keys_count);
+/// Puts, reads, and puts that must be refused while there is an object; where all objects are `gone`, reads and deletes.
+async fn load(client: SimClient, size: Size, gone: bool, within: Duration, random: Random) -> Vec<Took> {
+    let keys = keys(size.keys);
     let within_ms = u64::try_from(within.as_millis()).expect("short");
     let one = |number: u64| {
         let (client, mut random) = (client.clone(), random.fork(&format!("operation {number}")));
@@ -142,20 +167,16 @@ async fn load(client: SimClient, keys_count: usize, within: Duration, random: Ra
         async move {
             sleep(Duration::from_millis(random.below(within_ms))).await;
             let began = Instant::now();
-            let (what, result) = match number % 3 {
-                0 => ("put", client.put(&key, Condition::Always, 100).await.map(drop)),
-                1 => ("read", client.get(&key).await.map(drop)),
-                _ => ("put on condition", client.put(&key, Condition::IfAbsent, 100).await.map(drop)),
-            };
-            let result = match result {
-                // Where so many others write the same key meanwhile, it does not remember this one.
-                Err(error) if matches!(error.code(), Code::ConditionFailed(_) | Code::OutcomeUnknown) => {
-                    Ok(())
+            let (what, result) = match (number % 3, gone) {
+                (0, false) => ("put", client.put(&key, Condition::Always, 100).await.map(drop)),
+                (1, _) => ("read", client.get(&key).await.map(drop)),
+                (_, false) => {
+                    ("put on condition", client.put(&key, Condition::IfAbsent, 100).await.map(drop))
                 }
-                result => result,
+                (_, true) => ("delete", client.delete(&key, Condition::Always).await.map(drop)),
             };
-            Took { what: format!("a {what} of {key} by {}", client.name()), time: began.elapsed(), result }
+            Took::new(format!("a {what} of {key} by {}", client.name()), began, result)
         }
     };
-    futures_util::future::join_all((0..OPS).map(one)).await
+    futures_util::future::join_all((0..size.ops).map(one)).await
 }

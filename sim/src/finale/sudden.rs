@@ -5,7 +5,9 @@ use std::time::Duration;
 use holdfast::Condition;
 use holdfast_core::client::Policy;
 
-use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Stage};
+use tokio::time::Instant;
+
+use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Load, OPS, Size, Stage, Took};
 use crate::run::Failure;
 use crate::workload::keys;
 
@@ -16,15 +18,20 @@ const GOES_AFTER: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(120);
 /// What was with a frozen node is carried out soon after it goes on.
 const CARRIED_OUT: Duration = Duration::from_millis(300);
-/// Keys that are deleted meanwhile.
-const DELETED_MAX: usize = 5;
+/// Puts one after the other, of a client that knows one node only.
+const THROUGH_OTHERS: usize = 8;
+/// Operations of each client on one key.
+const HOT_OPS: u64 = 30;
+/// Keys that are changed meanwhile.
+const CHANGED_MAX: usize = 5;
 
 impl Stage<'_> {
     /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps.
     pub(super) fn killed(mut self) -> Result<(), Failure> {
         for _ in 0..2 {
             let node = self.node();
-            let load = self.load(LOAD);
+            let mut load = self.some_load(LOAD);
+            load.extend(self.through_others(&node));
             self.world.run_for(GOES_AFTER);
             self.world.kill(&node);
             let down = self.random.log_ms(1, 120);
@@ -36,6 +43,31 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Clients that know one node only, which passes what they ask on to the one that goes: they cannot ask another.
+    fn through_others(&mut self, node: &str) -> Load {
+        if !self.is_patient() {
+            return Vec::new();
+        }
+        let others: Vec<_> = self.world.nodes().into_iter().filter(|other| other != node).collect();
+        let start = |client: String| {
+            let mut random = self.random.fork(&format!("{client} beside {node}"));
+            let (other, key) = (random.pick(&others), random.pick(&keys(self.plan.keys)));
+            let job = self.world.spawn(&client, move |client| async move {
+                let only = client.only(&other);
+                let mut took = Vec::new();
+                for _ in 0..THROUGH_OTHERS {
+                    let began = Instant::now();
+                    let result = client.put_through(&only, &key).await.map(drop);
+                    let what = format!("a put of {key} by {} through {other}", client.name());
+                    took.push(Took::new(what, began, result));
+                }
+                took
+            });
+            (client, job)
+        };
+        self.plan.client_names().into_iter().map(start).collect()
+    }
+
     /// A node hangs; clients' other lines are slow, perhaps, so that they ask it too although another one answers.
     pub(super) fn frozen(mut self) -> Result<(), Failure> {
         let node = self.node();
@@ -43,7 +75,12 @@ impl Stage<'_> {
         if is_slow {
             self.slow_clients(&node, SLOW);
         }
-        let load = self.load(LOAD);
+        // Or so many write one key that it does not remember those that went astray.
+        let is_hot = self.random.one_in(3);
+        let load = match is_hot {
+            true => self.load(2 * LOAD, Size { ops: HOT_OPS, keys: 1 }, false),
+            false => self.some_load(LOAD),
+        };
         self.world.run_for(GOES_AFTER);
         self.world.freeze(&node);
         let mut within = FROZEN_WITHIN + self.messages();
@@ -53,11 +90,15 @@ impl Stage<'_> {
         if self.plan.browsers > 0 {
             within += FAR_LONGER;
         }
-        self.ended(load, LOAD, within, &format!("after {node} hangs in a healthy cluster"))?;
+        if is_hot {
+            // Who is forgotten again and again has his deadline only.
+            within = within.max(Duration::from_millis(self.plan.timeout_ms) + self.messages());
+        }
+        self.ended(load, 2 * LOAD, within, &format!("after {node} hangs in a healthy cluster"))?;
         if is_slow {
             self.slow_clients(&node, Duration::ZERO);
         }
-        self.goes_on_when_all_is_gone(&node);
+        self.goes_on_when_all_is_changed(&node, true);
         Ok(())
     }
 
@@ -67,10 +108,14 @@ impl Stage<'_> {
         if Duration::from_millis(self.plan.timeout_ms) < 2 * silence {
             return Ok(());
         }
-        let node = self.node();
+        let (node, gone) = (self.node(), self.random.one_in(2));
+        let keys = self.plan.keys.min(CHANGED_MAX);
+        if gone {
+            self.change_all(true);
+        }
         self.world.freeze(&node);
         self.others_apart(&node, true);
-        let load = self.load(LOAD);
+        let load = self.load(LOAD, Size { ops: OPS, keys }, gone);
         self.world.run_for(LOAD + self.messages());
         // Nor does it hear that they were given up.
         for client in self.plan.client_names() {
@@ -86,7 +131,7 @@ impl Stage<'_> {
         let although =
             format!("after {node} hangs and nobody else could answer for {} ms", apart.as_millis());
         self.ended(load, LOAD, within, &although)?;
-        self.goes_on_when_all_is_gone(&node);
+        self.goes_on_when_all_is_changed(&node, !gone);
         self.world.rejoin(&node);
         Ok(())
     }
@@ -112,17 +157,26 @@ impl Stage<'_> {
         }
     }
 
-    /// The node goes on when the objects are gone that had refused what it was asked: now the conditions hold.
-    fn goes_on_when_all_is_gone(&mut self, node: &str) {
-        let keys = keys(self.plan.keys.min(DELETED_MAX));
-        if self.is_patient() {
-            self.world.call("c0", move |client| async move {
-                for key in keys {
-                    let _ = client.delete(&key, Condition::Always).await;
-                }
-            });
-        }
+    /// The node goes on when all objects are gone, or there again, that had refused what it was asked: now what it carries
+    /// out late finds what it needs.
+    fn goes_on_when_all_is_changed(&mut self, node: &str, gone: bool) {
+        self.change_all(gone);
         self.world.thaw(node);
         self.world.run_for(CARRIED_OUT);
+    }
+
+    fn change_all(&mut self, gone: bool) {
+        if !self.is_patient() {
+            return;
+        }
+        let keys = keys(self.plan.keys.min(CHANGED_MAX));
+        self.world.call("c0", move |client| async move {
+            for key in keys {
+                let _ = match gone {
+                    true => client.delete(&key, Condition::Always).await.map(drop),
+                    false => client.put(&key, Condition::Always, 0).await.map(drop),
+                };
+            }
+        });
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`KEPT`] | what a replica has acknowledged it still has after every restart, and says so when asked |
 //! | [`ONE_RECORD`] | one ballot of one key is one record, wherever it is proposed, held or chosen |
+//! | [`LAYOUTS`] | a running node counts by layouts that follow one another |
 //! | [`MAJORITIES`] | who counts a majority has one, of replicas that really promised or hold it; each meets the ones before |
 //! | [`PROMISES`] | nobody accepts below its promise, and no term is led in twice |
 //! | [`NO_INVENTION`] | nobody holds what its ballot's leader did not propose, nobody proposes in a term that it does not lead |
@@ -45,6 +46,8 @@ pub const KEPT: &str = "kept";
 pub const ONE_RECORD: &str = "one-record";
 /// Majorities are what they are said to be, and meet.
 pub const MAJORITIES: &str = "majorities";
+/// Layouts follow one another.
+pub const LAYOUTS: &str = "layouts";
 /// Promises bind.
 pub const PROMISES: &str = "promises";
 /// Nothing comes from nowhere.
@@ -108,6 +111,8 @@ struct Host {
     node: Option<NodeId>,
     /// How often a store was opened here.
     lives: u64,
+    /// The layout that its node has counted by in this life.
+    layout: u64,
     /// Its disk has not kept what it said it would.
     excused: bool,
     /// And the node came back without some of it, or so that nobody can tell.
@@ -221,7 +226,16 @@ impl State {
     fn check(&mut self, host: &str, fact: Fact<'_>) -> Result<(), Wrong> {
         match fact {
             Fact::Opened { node, promised, holds } => return self.on_opened(host, node, promised, holds),
-            Fact::Configured(layout) => return self.configs.on_layout(layout),
+            Fact::Configured(layout) => {
+                let host = self.hosts.entry(host.to_owned()).or_default();
+                if layout.version < host.layout {
+                    let sentence =
+                        format!("counts by layout {} after layout {}", layout.version, host.layout);
+                    return Err(wrong(LAYOUTS, sentence));
+                }
+                host.layout = layout.version;
+                return self.configs.on_layout(layout);
+            }
             _ => {}
         }
         let Some(Host { node: Some(me), lives, .. }) = self.hosts.get(host) else {
@@ -347,6 +361,8 @@ impl State {
     ) -> Result<(), Wrong> {
         let host = self.hosts.entry(name.to_owned()).or_default();
         host.node = Some(node);
+        // Which layout a node comes back with is a matter of speed: terms say which config counts.
+        host.layout = 0;
         host.lives += 1;
         let replica = self.replicas.entry(node).or_default();
         let missing = replica.missing(promised, holds);

@@ -88,6 +88,17 @@ fn another_node_on_an_emptied_disk_owes_nothing() {
 }
 
 #[test]
+fn a_layout_that_goes_back() {
+    let (cluster, ..) = with_one();
+    let count_by = |version| cluster.sees(1, Fact::Configured(&layout(version, 1, &NODES[..3], None)));
+    count_by(2);
+    count_by(2);
+    cluster.finds_nothing();
+    count_by(1);
+    cluster.finds(LAYOUTS, "layout 1 after layout 2");
+}
+
+#[test]
 fn what_a_store_cannot_read_is_not_what_it_forgot() {
     let (cluster, b1, one) = with_one();
     let mut terms = vec![Term::ZERO; usize::from(Partition::COUNT)];
