@@ -2,6 +2,8 @@
 
 mod plain;
 
+pub(crate) use plain::Course;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,12 +123,11 @@ impl SimClient {
         self.random.fork(part)
     }
 
-    /// The same client, but it knows one node only, and learns of no other.
+    /// The same client, but it knows one node only, until that one tells it of others.
     ///
     /// A new one each time: nothing that it has learnt is kept.
     pub fn only(&self, node: &str) -> Client {
-        let endpoint = format!("http://{node}:{}", crate::cluster_node::CLIENT_PORT);
-        let mut options = ClientOptions::with_connect([endpoint], Arc::new(self.net.clone()));
+        let mut options = ClientOptions::with_connect([address(node)], Arc::new(self.net.clone()));
         options.ambient = Arc::new(SimAmbient::new(self.random.fork(node), WallClock::default()));
         Client::new(options).expect("the endpoint is of a simulated node")
     }
@@ -135,16 +136,6 @@ impl SimClient {
     pub async fn put(&self, key: &str, condition: Condition, filler: usize) -> Result<Version, Error> {
         let (op, text) = self.begin_put(key, condition);
         let result = self.send_put(key, &text, condition, filler, None).await;
-        self.end_put(op, key, &result);
-        result
-    }
-
-    /// As [`Self::put`], through a client of its own choice, such as [`Self::only`].
-    pub async fn put_through(&self, client: &Client, key: &str) -> Result<Version, Error> {
-        let (op, text) = self.begin_put(key, Condition::Always);
-        let (body, metadata) = (format!("{text}|"), BTreeMap::from([(TEXT.to_owned(), text)]));
-        let options = PutOptions { metadata, ..PutOptions::default() };
-        let result = client.put(BUCKET, key, body.into_bytes(), options).await.map(|done| done.version);
         self.end_put(op, key, &result);
         result
     }
@@ -557,6 +548,11 @@ impl SimClient {
     fn note(&self, error: &Error) {
         self.trace.line(format_args!("client: {} is told {}: {error}", self.name, error.code().name()));
     }
+}
+
+/// Of a node, for clients.
+fn address(node: &str) -> String {
+    format!("http://{node}:{}", crate::cluster_node::CLIENT_PORT)
 }
 
 /// Version and text of an object, as a browser reads them.

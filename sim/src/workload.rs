@@ -81,7 +81,7 @@ pub enum When {
 /// Load that comes all at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Storm {
-    /// Puts and gets of one key, all at the same time.
+    /// Puts, of Holdfast's clients and of others, and gets of one key, all at the same time.
     Burst,
     /// Listings.
     Listings,
@@ -224,12 +224,12 @@ impl Program {
                 client.put_asked(key, condition, op.bytes, wait).await
             }
             Verb::PutPlain => {
-                let random = client.random(&format!("plain {}", op.at_ms));
-                client.put_plain(key, condition, op.bytes, random).await
+                let course = client.course(client.random(&format!("plain {}", op.at_ms)));
+                client.put_plain(key, condition, op.bytes, course).await
             }
             Verb::DeletePlain => {
-                let random = client.random(&format!("plain {}", op.at_ms));
-                client.delete_plain(key, condition, random).await;
+                let course = client.course(client.random(&format!("plain {}", op.at_ms)));
+                client.delete_plain(key, condition, course).await;
                 None
             }
             Verb::Delete => {
@@ -254,12 +254,17 @@ impl Program {
 
     /// A storm, beside the operations of the plan.
     pub async fn storm(self, client: SimClient, storm: Storm) {
+        let began = Instant::now();
         let one = |number: usize| {
             let (client, keys) = (client.clone(), self.keys.clone());
+            let course = client.course(client.random(&format!("storm {number} of {:?}", began - self.start)));
             async move {
                 let key = &keys[0];
-                match (storm, number % 2) {
+                match (storm, number % 3) {
                     (Storm::Burst, 0) => drop(client.put(key, Condition::Always, 100).await),
+                    (Storm::Burst, 1) => {
+                        let _ = client.put_plain(key, Condition::Always, 100, course).await;
+                    }
                     (Storm::Burst, _) => drop(client.get(key).await),
                     (Storm::Listings, _) => drop(client.list("", &keys).await),
                     (Storm::LargeBodies, _) => drop(client.put(key, Condition::Always, LARGE_BYTES).await),

@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 use prost::Message;
 use tokio::time::{sleep, timeout};
 
-use super::{BUCKET, SimClient, TEXT};
+use super::{BUCKET, SimClient, TEXT, address};
 use crate::browser::web::Reply;
 use crate::history::{Action, OpNumber, Seen};
 use crate::random::Random;
@@ -37,14 +37,35 @@ enum Said {
     Unknown,
 }
 
+/// Where a request is sent, as an address, and how long it may take; and where a retry of it, how much later.
+pub struct Course {
+    first: (String, Duration),
+    retry: Option<(Duration, String, Duration)>,
+}
+
+impl Course {
+    /// One request.
+    pub fn once(node: &str, limit: Duration) -> Self {
+        Self { first: (address(node), limit), retry: None }
+    }
+}
+
 impl SimClient {
-    /// Writes, through nodes of `random`'s choice. The version, if it is known to have taken effect.
+    /// Nodes of `random`'s choice, one time in two with a retry.
+    pub fn course(&self, mut random: Random) -> Course {
+        let mut request = || (random.pick(&self.endpoints), random.log_ms(5, 4_000));
+        let (first, second) = (request(), request());
+        let retry = (!random.one_in(2)).then(|| (random.log_ms(1, 400), second.0, second.1));
+        Course { first, retry }
+    }
+
+    /// Writes. The version, if it is known to have taken effect.
     pub async fn put_plain(
         &self,
         key: &str,
         condition: Condition,
         filler: usize,
-        random: Random,
+        course: Course,
     ) -> Option<Version> {
         let (op, text) = self.begin_put(key, condition);
         let mut body = format!("{text}|").into_bytes();
@@ -65,11 +86,11 @@ impl SimClient {
             let info = v1::PutResponse::decode(message).ok()?.info?;
             Some(Said::Done(Seen::Wrote(info.version.parse().ok()?)))
         };
-        self.send_plain(op, key, "holdfast.v1.Objects/Put", random, encode, done).await
+        self.send_plain(op, key, "holdfast.v1.Objects/Put", course, encode, done).await
     }
 
     /// Deletes, as [`Self::put_plain`] writes.
-    pub async fn delete_plain(&self, key: &str, condition: Condition, random: Random) {
+    pub async fn delete_plain(&self, key: &str, condition: Condition, course: Course) {
         let op = self.history.begin(&self.name, key, Action::Delete(condition));
         let encode = |op_id: OpId, retry: bool| {
             let (bucket, key) = (BUCKET.to_owned(), key.to_owned());
@@ -86,7 +107,7 @@ impl SimClient {
                 (false, version) => Said::Refused(Seen::NothingToDelete(version)),
             })
         };
-        self.send_plain(op, key, "holdfast.v1.Objects/Delete", random, encode, done).await;
+        self.send_plain(op, key, "holdfast.v1.Objects/Delete", course, encode, done).await;
     }
 
     async fn send_plain(
@@ -94,7 +115,7 @@ impl SimClient {
         op: OpNumber,
         key: &str,
         path: &'static str,
-        mut random: Random,
+        course: Course,
         encode: impl Fn(OpId, bool) -> Vec<u8>,
         done: impl Fn(Bytes) -> Option<Said>,
     ) -> Option<Version> {
@@ -117,12 +138,10 @@ impl SimClient {
                 }
             }
         };
-        let first = send(random.pick(&self.endpoints), encode(op_id, false), random.log_ms(5, 4_000));
-        let said = if random.one_in(2) {
-            first.await
-        } else {
-            let (node, limit) = (random.pick(&self.endpoints), random.log_ms(5, 4_000));
-            let (wait, message) = (random.log_ms(1, 400), encode(op_id, true));
+        let Course { first: (node, limit), retry } = course;
+        let first = send(node, encode(op_id, false), limit);
+        let said = if let Some((wait, node, limit)) = retry {
+            let message = encode(op_id, true);
             let second = async {
                 sleep(wait).await;
                 send(node, message, limit).await
@@ -134,6 +153,8 @@ impl SimClient {
                     self.name
                 )
             })
+        } else {
+            first.await
         };
         if matches!(said, Said::Refused(_) | Said::Fenced | Said::Nothing) {
             self.never(key, op_id);

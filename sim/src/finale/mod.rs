@@ -43,10 +43,10 @@ pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result
     let stage = Stage { world, plan, random };
     match act {
         0 => stage.killed(),
-        1 => stage.frozen(),
-        2 => stage.hung_while_nobody_answers(),
-        3 | 4 => stage.stopped(),
-        5 => stage.stop_cut_short(),
+        1 | 2 => stage.frozen(),
+        3 => stage.hung_while_nobody_answers(),
+        4 | 5 => stage.stopped(),
+        6 => stage.stop_cut_short(),
         _ => Ok(()),
     }
 }

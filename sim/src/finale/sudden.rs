@@ -8,6 +8,7 @@ use holdfast_core::client::Policy;
 use tokio::time::Instant;
 
 use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Load, OPS, Size, Stage, Took};
+use crate::client::Course;
 use crate::run::Failure;
 use crate::workload::keys;
 
@@ -18,8 +19,9 @@ const GOES_AFTER: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(120);
 /// What was with a frozen node is carried out soon after it goes on.
 const CARRIED_OUT: Duration = Duration::from_millis(300);
-/// Puts one after the other, of a client that knows one node only.
+/// Most puts, one after the other, of a client that asks one node only; and how long each may take.
 const THROUGH_OTHERS: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Operations of each client on one key.
 const HOT_OPS: u64 = 30;
 /// Keys that are changed meanwhile.
@@ -31,7 +33,7 @@ impl Stage<'_> {
         for _ in 0..2 {
             let node = self.node();
             let mut load = self.some_load(LOAD);
-            load.extend(self.through_others(&node));
+            load.extend(self.through_others(&node, self.plan.keys));
             self.world.run_for(GOES_AFTER);
             self.world.kill(&node);
             let down = self.random.log_ms(1, 120);
@@ -43,23 +45,22 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Clients that know one node only, which passes what they ask on to the one that goes: they cannot ask another.
-    fn through_others(&mut self, node: &str) -> Load {
+    /// Clients of another make, which ask one node only: it passes what they ask on to the one that goes, perhaps.
+    fn through_others(&mut self, node: &str, keys_count: usize) -> Load {
         if !self.is_patient() {
             return Vec::new();
         }
         let others: Vec<_> = self.world.nodes().into_iter().filter(|other| other != node).collect();
         let start = |client: String| {
             let mut random = self.random.fork(&format!("{client} beside {node}"));
-            let (other, key) = (random.pick(&others), random.pick(&keys(self.plan.keys)));
+            let (other, key) = (random.pick(&others), random.pick(&keys(keys_count)));
             let job = self.world.spawn(&client, move |client| async move {
-                let only = client.only(&other);
-                let mut took = Vec::new();
-                for _ in 0..THROUGH_OTHERS {
-                    let began = Instant::now();
-                    let result = client.put_through(&only, &key).await.map(drop);
+                let (mut took, start) = (Vec::new(), Instant::now());
+                while start.elapsed() < LOAD && took.len() < THROUGH_OTHERS {
+                    let (began, course) = (Instant::now(), Course::once(&other, PATIENCE));
+                    client.put_plain(&key, Condition::Always, 0, course).await;
                     let what = format!("a put of {key} by {} through {other}", client.name());
-                    took.push(Took::new(what, began, result));
+                    took.push(Took::new(what, began, Ok(())));
                 }
                 took
             });
@@ -76,11 +77,13 @@ impl Stage<'_> {
             self.slow_clients(&node, SLOW);
         }
         // Or so many write one key that it does not remember those that went astray.
-        let is_hot = self.random.one_in(3);
-        let load = match is_hot {
-            true => self.load(2 * LOAD, Size { ops: HOT_OPS, keys: 1 }, false),
+        let is_hot = self.random.one_in(2);
+        let keys = if is_hot { 1 } else { self.plan.keys };
+        let mut load = match is_hot {
+            true => self.load(2 * LOAD, Size { ops: HOT_OPS, keys }, false),
             false => self.some_load(LOAD),
         };
+        load.extend(self.through_others(&node, keys));
         self.world.run_for(GOES_AFTER);
         self.world.freeze(&node);
         let mut within = FROZEN_WITHIN + self.messages();
