@@ -431,13 +431,13 @@ impl Operation {
 
     /// The newest attempt is late: one more should be under way.
     fn note_late(&mut self, router: &mut Router, now_ms: u64) {
-        let wait = router.hedge_ms(self.spec.kind) + self.allowance(router);
         let max = router.policy().attempts_parallel_max;
-        let newest = self.attempts.iter_mut().rev().find(|attempt| attempt.state == State::Pending);
-        if let Some(attempt) = newest
-            && !attempt.late
-            && now_ms >= attempt.alive_ms + wait
+        let newest = self.attempts.iter().rposition(|attempt| attempt.state == State::Pending);
+        if let Some(newest) = newest
+            && !self.attempts[newest].late
+            && now_ms >= self.late_at(&self.attempts[newest], router)
         {
+            let attempt = &mut self.attempts[newest];
             attempt.late = true;
             router.on_late(attempt.slot, attempt.sent_ms, now_ms);
             if self.wanted < max {
@@ -446,6 +446,13 @@ impl Operation {
                 router.on_hedge();
             }
         }
+    }
+
+    /// When another attempt should be under way beside this one. Where hedges have become dear that is late, but never so
+    /// late that the other attempt has less time than this one: a hung node must not fail operations.
+    fn late_at(&self, attempt: &Attempt, router: &Router) -> u64 {
+        let usual = attempt.alive_ms + router.hedge_ms(self.spec.kind) + self.allowance(router);
+        usual.min(attempt.sent_ms + (self.spec.deadline_ms - attempt.sent_ms) / 2)
     }
 
     fn send_wanted(&mut self, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
@@ -476,14 +483,13 @@ impl Operation {
     /// Says when something is due next, unless the edge knows.
     fn wake(&mut self, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
         let mut at = self.spec.deadline_ms;
-        let allowance = self.allowance(router);
         let mut newest = true;
         for attempt in self.attempts.iter().rev().filter(|attempt| attempt.state == State::Pending) {
             at = at.min(self.patience_ends(attempt, router));
             if newest {
                 newest = false;
                 if !attempt.late {
-                    at = at.min(attempt.alive_ms + router.hedge_ms(self.spec.kind) + allowance);
+                    at = at.min(self.late_at(attempt, router));
                 }
             }
         }

@@ -131,6 +131,19 @@ fn a_hung_leader_costs_one_hedge_under_the_same_op_id() {
 }
 
 #[test]
+fn a_hedge_that_is_dear_leaves_the_other_attempt_half_of_the_time() {
+    let mut dear = router();
+    // More operations met a hung node than may be hedged soon.
+    for _ in 0..100 {
+        dear.on_hedge();
+    }
+    assert_eq!(dear.hedge_ms(Kind::Mutation), 600);
+    let mut run = Run::begin_with(dear, Spec { deadline_ms: 1_000, ..spec(Kind::Mutation) }, 0);
+    assert_eq!(run.effects.last(), Some(&Effect::WakeAt(500)));
+    assert!(matches!(run.time(500)[..], [Effect::Send { attempt: 1, timeout_ms: 500, .. }, ..]));
+}
+
+#[test]
 fn two_hung_nodes_leave_the_third() {
     let mut run = Run::begin(Kind::Mutation);
     run.time(150);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, ObjectName, Partition};
 use holdfast_core::record::Record;
@@ -18,7 +19,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use crate::peer::link::SUSPECT_AFTER;
 use crate::store::{ReplicaAnswer, ReplicaOp};
+
+/// A leadership is not taken from a node that answers before it had so much time. One that hangs is suspected as soon.
+const TENURE: Duration = SUSPECT_AFTER;
 
 /// One partition's leader and those who wait for its answers.
 pub(super) struct PartitionCell {
@@ -30,6 +35,8 @@ pub(super) struct PartitionCell {
 struct Cell {
     leader: Leader,
     waiting: BTreeMap<Token, oneshot::Sender<Answer>>,
+    /// When the highest term was promised, if another node asked for it.
+    promised_at: Option<Instant>,
 }
 
 impl PartitionCell {
@@ -60,7 +67,7 @@ impl Inner {
                 if self.env.witness.is_watching() {
                     leader.keep_counts();
                 }
-                *locked = Some(Cell { leader, waiting: BTreeMap::new() });
+                *locked = Some(Cell { leader, waiting: BTreeMap::new(), promised_at: None });
             }
             Some(cell) if cell.leader.quorum() != quorum => {
                 cell.leader.reconfigure(quorum.clone(), &mut effects);
@@ -117,6 +124,10 @@ impl Inner {
             let mut locked = self.partitions[partition.index()].cell.lock();
             let Some(cell) = &mut *locked else { return Answer::Unavailable };
             cell.leader.on_heard(promised);
+            if self.has_just_begun(cell) {
+                sometimes!("a node leaves the lead to another one that has just taken it");
+                return Answer::NotLeader(cell.leader.highest());
+            }
             cell.waiting.insert(token, sender);
             let mut effects = Vec::new();
             cell.leader.begin(token, name, request, &mut effects);
@@ -138,6 +149,27 @@ impl Inner {
         sometimes!("a leader has no answer for a request when its deadline passes");
         drop(expiry);
         receiver.await.unwrap_or(Answer::OutcomeUnknown)
+    }
+
+    /// Whether another node, which answers, has taken the lead so recently that it may not have got round to anything yet.
+    /// Two nodes that both have requests would else take it from each other for ever where messages take long.
+    fn has_just_begun(&self, cell: &Cell) -> bool {
+        let holder = cell.leader.highest().node;
+        !cell.leader.is_active()
+            && holder != self.me
+            && cell.promised_at.is_some_and(|at| at.elapsed() < TENURE)
+            && cell.leader.quorum().contains(holder)
+            && self.links.is_healthy(holder)
+    }
+
+    /// The own replica has promised a term that another node asked for.
+    pub(super) fn note_promised(&self, partition: Partition, term: Term) {
+        if let Some(cell) = &mut *self.partitions[partition.index()].cell.lock()
+            && term > cell.leader.highest()
+        {
+            cell.leader.on_heard(term);
+            cell.promised_at = Some(Instant::now());
+        }
     }
 
     /// Sends again what peers have not answered.

@@ -77,7 +77,7 @@ impl PeerHandler for Engine {
 }
 
 impl Inner {
-    fn on_prepare(&self, prepare: v1::Prepare, reply: Respond) {
+    fn on_prepare(self: &Arc<Self>, prepare: v1::Prepare, reply: Respond) {
         let items = prepare.items.into_iter().map(|item| {
             let term = item.term.ok_or(Invalid::new("a prepare without a term"))?;
             Ok((Partition::new(item.partition)?, Term::try_from(term)?))
@@ -86,16 +86,22 @@ impl Inner {
             Ok(items) => items,
             Err(invalid) => return reply(Reply::Error((&Error::from(invalid)).into())),
         };
-        let partitions: Vec<_> = items.iter().map(|(partition, _)| u32::from(partition.number())).collect();
+        let asked = items.clone();
         let ops = items.into_iter().map(|(partition, term)| ReplicaOp::Prepare { partition, term });
+        let inner = self.clone();
         self.store.try_submit(ops.collect(), move |answers| {
             let promised =
-                partitions.into_iter().zip(answers).filter_map(|(partition, answer)| match answer {
-                    Ok(ReplicaAnswer::Promised { term, holds }) => Some(v1::prepare_reply::Item {
-                        partition,
-                        promised: Some(term.into()),
-                        digest: holds.0.to_be_bytes().to_vec().into(),
-                    }),
+                asked.into_iter().zip(answers).filter_map(|((partition, asked), answer)| match answer {
+                    Ok(ReplicaAnswer::Promised { term, holds }) => {
+                        if term == asked {
+                            inner.note_promised(partition, term);
+                        }
+                        Some(v1::prepare_reply::Item {
+                            partition: u32::from(partition.number()),
+                            promised: Some(term.into()),
+                            digest: holds.0.to_be_bytes().to_vec().into(),
+                        })
+                    }
                     _ => None,
                 });
             reply(Reply::Prepare(v1::PrepareReply { items: promised.collect() }));

@@ -22,8 +22,6 @@ const CARRIED_OUT: Duration = Duration::from_millis(300);
 /// Most puts, one after the other, of a client that asks one node only; and how long each may take.
 const THROUGH_OTHERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Operations of each client on one key.
-const HOT_OPS: u64 = 30;
 /// Keys that are changed meanwhile.
 const CHANGED_MAX: usize = 5;
 
@@ -80,7 +78,7 @@ impl Stage<'_> {
         let is_hot = self.random.one_in(2);
         let keys = if is_hot { 1 } else { self.plan.keys };
         let mut load = match is_hot {
-            true => self.load(2 * LOAD, Size { ops: HOT_OPS, keys }, false),
+            true => self.load(2 * LOAD, Size::HOT, false),
             false => self.some_load(LOAD),
         };
         load.extend(self.through_others(&node, keys));
@@ -94,8 +92,9 @@ impl Stage<'_> {
             within += FAR_LONGER;
         }
         if is_hot {
-            // Who is forgotten again and again has his deadline only.
-            within = within.max(Duration::from_millis(self.plan.timeout_ms) + self.messages());
+            // Then only the deadlines count.
+            let timeout = Duration::from_millis(self.plan.timeout_ms);
+            within = timeout.max(PATIENCE) + FROZEN_WITHIN + self.messages();
         }
         self.ended(load, 2 * LOAD, within, &format!("after {node} hangs in a healthy cluster"))?;
         if is_slow {
