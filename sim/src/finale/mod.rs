@@ -17,7 +17,7 @@ use crate::client::SimClient;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::run::Failure;
-use crate::workload::keys;
+use crate::workload::{key_name, keys};
 use crate::world::{Job, World};
 
 /// Operations that each client has under way.
@@ -65,15 +65,6 @@ struct Size {
     keys: usize,
 }
 
-impl Size {
-    /// So many operations of one key that not all of them end in time.
-    const HOT: Self = Self { ops: 30, keys: 1 };
-
-    fn is_hot(self) -> bool {
-        self.ops == Self::HOT.ops
-    }
-}
-
 type Load = Vec<(String, Job<Vec<Took>>)>;
 
 /// One operation: what it was, how long it took, whether its end tells what became of it.
@@ -100,6 +91,13 @@ impl Took {
 impl Stage<'_> {
     fn node(&mut self) -> String {
         self.random.pick(&self.world.nodes())
+    }
+
+    /// Of the key that all clients write in such an act, perhaps: then it leads it.
+    fn node_of_interest(&mut self) -> String {
+        let leader = self.world.usual_leader(&key_name(0));
+        let other = self.node();
+        leader.filter(|_| !self.random.one_in(3)).unwrap_or(other)
     }
 
     fn is_patient(&self) -> bool {
@@ -184,8 +182,6 @@ async fn load(client: SimClient, size: Size, gone: bool, within: Duration, rando
                 }
                 (_, true) => ("delete", client.delete(&key, Condition::Always).await.map(drop)),
             };
-            // One key takes only so much: whoever waits too long is told so.
-            let result = if size.is_hot() { Ok(()) } else { result };
             Took::new(format!("a {what} of {key} by {}", client.name()), began, result)
         }
     };

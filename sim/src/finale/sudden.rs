@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use holdfast::Condition;
 use holdfast_core::client::Policy;
-
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Load, OPS, Size, Stage, Took};
 use crate::client::Course;
 use crate::run::Failure;
-use crate::workload::keys;
+use crate::workload::{key_name, keys};
 
 /// Operations begin within this time, and the node goes early in it.
 const LOAD: Duration = Duration::from_millis(200);
@@ -19,19 +18,24 @@ const GOES_AFTER: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(120);
 /// What was with a frozen node is carried out soon after it goes on.
 const CARRIED_OUT: Duration = Duration::from_millis(300);
-/// Most puts, one after the other, of a client that asks one node only; and how long each may take.
-const THROUGH_OTHERS: usize = 8;
+/// How long a put of a client of another make may take, where it has enough time.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Most puts of one client, one after the other; and those that it makes at the same time.
+const ONE_BY_ONE_MAX: usize = 40;
+const AT_ONCE: usize = 60;
+/// A node takes its leaderships back within this time.
+const TAKEN_BACK: Duration = Duration::from_millis(700);
 /// Keys that are changed meanwhile.
 const CHANGED_MAX: usize = 5;
 
 impl Stage<'_> {
-    /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps.
+    /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps. Then requests
+    /// with hardly enough time, while the first takes its leaderships back.
     pub(super) fn killed(mut self) -> Result<(), Failure> {
+        let mut node = self.node_of_interest();
         for _ in 0..2 {
-            let node = self.node();
             let mut load = self.some_load(LOAD);
-            load.extend(self.through_others(&node, self.plan.keys));
+            load.extend(self.one_by_one(&node, LOAD, PATIENCE));
             self.world.run_for(GOES_AFTER);
             self.world.kill(&node);
             let down = self.random.log_ms(1, 120);
@@ -39,23 +43,25 @@ impl Stage<'_> {
             self.world.restart(&node);
             let within = KILLED_WITHIN + self.messages();
             self.ended(load, LOAD, within, &format!("after {node} is killed in a healthy cluster"))?;
+            let others: Vec<_> = self.world.nodes().into_iter().filter(|other| *other != node).collect();
+            node = self.random.pick(&others);
         }
-        Ok(())
+        let hardly = self.messages() / 4 + Duration::from_millis(4 + self.random.below(16));
+        let load = self.one_by_one(&node, TAKEN_BACK, hardly);
+        let within = TAKEN_BACK + PATIENCE;
+        self.ended(load, TAKEN_BACK, within, "that has hardly enough time")
     }
 
-    /// Clients of another make, which ask one node only: it passes what they ask on to the one that goes, perhaps.
-    fn through_others(&mut self, node: &str, keys_count: usize) -> Load {
-        if !self.is_patient() {
-            return Vec::new();
-        }
+    /// Puts of one key by clients of another make, each through one node that does not go: it passes them on.
+    fn one_by_one(&mut self, node: &str, lasts: Duration, limit: Duration) -> Load {
         let others: Vec<_> = self.world.nodes().into_iter().filter(|other| other != node).collect();
         let start = |client: String| {
             let mut random = self.random.fork(&format!("{client} beside {node}"));
-            let (other, key) = (random.pick(&others), random.pick(&keys(keys_count)));
+            let (other, key) = (random.pick(&others), key_name(0));
             let job = self.world.spawn(&client, move |client| async move {
                 let (mut took, start) = (Vec::new(), Instant::now());
-                while start.elapsed() < LOAD && took.len() < THROUGH_OTHERS {
-                    let (began, course) = (Instant::now(), Course::once(&other, PATIENCE));
+                while start.elapsed() < lasts && took.len() < ONE_BY_ONE_MAX {
+                    let (began, course) = (Instant::now(), Course::once(&other, limit));
                     client.put_plain(&key, Condition::Always, 0, course).await;
                     let what = format!("a put of {key} by {} through {other}", client.name());
                     took.push(Took::new(what, began, Ok(())));
@@ -67,21 +73,48 @@ impl Stage<'_> {
         self.plan.client_names().into_iter().map(start).collect()
     }
 
+    /// So many puts of one key by clients of another make that it soon does not remember those that went astray.
+    fn all_at_once(&mut self, lasts: Duration) -> Load {
+        let lasts_ms = u64::try_from(lasts.as_millis()).expect("short");
+        let nodes = self.world.nodes();
+        let start = |client: String| {
+            let random = self.random.fork(&format!("{client}, all at once"));
+            let nodes = nodes.clone();
+            let job = self.world.spawn(&client, move |client| async move {
+                let one = |number: usize| {
+                    let (client, mut random) = (client.clone(), random.fork(&format!("put {number}")));
+                    let course = Course::once(&random.pick(&nodes), PATIENCE);
+                    async move {
+                        sleep(Duration::from_millis(random.below(lasts_ms))).await;
+                        let began = Instant::now();
+                        client.put_plain(&key_name(0), Condition::Always, 0, course).await;
+                        Took::new(format!("a put by {}", client.name()), began, Ok(()))
+                    }
+                };
+                futures_util::future::join_all((0..AT_ONCE).map(one)).await
+            });
+            (client, job)
+        };
+        self.plan.client_names().into_iter().map(start).collect()
+    }
+
     /// A node hangs; clients' other lines are slow, perhaps, so that they ask it too although another one answers.
     pub(super) fn frozen(mut self) -> Result<(), Failure> {
-        let node = self.node();
+        let node = self.node_of_interest();
+        if self.random.one_in(2) {
+            let load = self.all_at_once(2 * LOAD);
+            self.world.run_for(GOES_AFTER);
+            self.world.freeze(&node);
+            let within = PATIENCE + FROZEN_WITHIN + self.messages();
+            self.ended(load, 2 * LOAD, within, &format!("after {node} hangs under load"))?;
+            self.goes_on_when_all_is_changed(&node, true);
+            return Ok(());
+        }
         let is_slow = self.random.one_in(2);
         if is_slow {
             self.slow_clients(&node, SLOW);
         }
-        // Or so many write one key that it does not remember those that went astray.
-        let is_hot = self.random.one_in(2);
-        let keys = if is_hot { 1 } else { self.plan.keys };
-        let mut load = match is_hot {
-            true => self.load(2 * LOAD, Size::HOT, false),
-            false => self.some_load(LOAD),
-        };
-        load.extend(self.through_others(&node, keys));
+        let load = self.some_load(LOAD);
         self.world.run_for(GOES_AFTER);
         self.world.freeze(&node);
         let mut within = FROZEN_WITHIN + self.messages();
@@ -91,12 +124,7 @@ impl Stage<'_> {
         if self.plan.browsers > 0 {
             within += FAR_LONGER;
         }
-        if is_hot {
-            // Then only the deadlines count.
-            let timeout = Duration::from_millis(self.plan.timeout_ms);
-            within = timeout.max(PATIENCE) + FROZEN_WITHIN + self.messages();
-        }
-        self.ended(load, 2 * LOAD, within, &format!("after {node} hangs in a healthy cluster"))?;
+        self.ended(load, LOAD, within, &format!("after {node} hangs in a healthy cluster"))?;
         if is_slow {
             self.slow_clients(&node, Duration::ZERO);
         }

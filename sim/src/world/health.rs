@@ -71,6 +71,14 @@ impl World {
         Some(groups)
     }
 
+    /// The node that should lead a key, by the registry's layout.
+    pub(crate) fn usual_leader(&self, key: &str) -> Option<String> {
+        let layout = self.layout()?;
+        let first = layout.partition(partition_of(key)).replicas.first()?;
+        let zone = &layout.nodes.get(first)?.zone;
+        self.nodes.keys().find(|node| zone_of(node) == *zone).cloned()
+    }
+
     /// What the registry holds for a layout.
     pub(crate) fn layout(&self) -> Option<Layout> {
         node::registry::decode_layout(&self.registry.lock().value(LAYOUT)?).ok()
