@@ -6,8 +6,8 @@
 //! lengths, names; a run of zero sectors is one part), every subset of them is a state; where more, every prefix, every one
 //! missing, every one alone, and some subsets as a seed says. States with the same bytes are opened once.
 //!
-//! `HOLDFAST_CRASH_LOG=6 cargo test --release -p node --test store_crash_states` looks at all logs of six operations; so
-//! many steps of all sorts are in `HOLDFAST_CRASH_STEPS`, parts in `HOLDFAST_CRASH_PARTS`.
+//! Of logs, every subset is looked at. `HOLDFAST_CRASH_LOG`, `HOLDFAST_CRASH_STEPS` and `HOLDFAST_CRASH_PARTS` ask for more
+//! or less.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -25,7 +25,7 @@ use store_model::{Model, Step, Working, compare, compare_digests, open};
 /// All workloads of so many steps, unless the environment says otherwise.
 const STEPS_MAX: usize = 2;
 /// All logs of so many operations.
-const LOG_MAX: usize = 3;
+const LOG_MAX: usize = 6;
 /// What is an operation of the log, and nothing else.
 const OF_THE_LOG: [Step; 4] = [Step::Promise, Step::Small, Step::Large, Step::Delete];
 /// All subsets of so many parts.
@@ -125,6 +125,9 @@ async fn look_at(steps: &[Step], parts_max: usize, tally: &mut Tally) {
         // Until the last step was answered, both without and with it are right.
         let allowed = &models[if at == answered { models.len() - 1 } else { before }..];
         tally.points += 1;
+        if parts_max >= PARTS_MAX && !steps.is_empty() && steps.iter().all(|step| OF_THE_LOG.contains(step)) {
+            assert!(point.parts() <= parts_max, "{steps:?}: every subset of {} parts", point.parts());
+        }
         tally.exhaustive += u64::from(point.parts() <= parts_max);
         for (nth, disk) in states(point, parts_max).enumerate() {
             tally.states += 1;

@@ -436,24 +436,25 @@ fn a_version_that_goes_back() {
 
 #[test]
 fn what_was_told_never_to_happen_happens() {
-    let op = |number| OpId(number);
-    let (cluster, ..) = with_one();
-    cluster.oracles.never("c0", &cluster.name, op(7));
-    cluster.oracles.never("c0", &cluster.name, op(8));
+    let (cluster, one, _) = with_one();
+    let first = (1, Effect::Put(Version(one)));
+    cluster.oracles.never("c0", &cluster.name, OpId(7));
+    cluster.oracles.never("c0", &cluster.name, OpId(8));
     let two = ballot(1, 0, 2);
-    cluster.write(0, two, &put(two, "two", &[(7, Effect::Fenced)]), &[0, 1]);
+    cluster.write(0, two, &put(two, "two", &[first, (7, Effect::Fenced)]), &[0, 1]);
     cluster.finds_nothing();
     let three = ballot(1, 0, 3);
-    let history = [(7, Effect::Fenced), (8, Effect::Put(Version(three)))];
+    let history = [first, (7, Effect::Fenced), (8, Effect::Put(Version(three)))];
     cluster.write(0, three, &put(three, "three", &history), &[0, 1]);
     cluster.finds(NEVER, "took effect");
 }
 
 #[test]
 fn what_has_happened_is_told_never_to_happen() {
-    let (cluster, ..) = with_one();
+    let (cluster, one, _) = with_one();
     let two = ballot(1, 0, 2);
-    cluster.write(0, two, &put(two, "two", &[(7, Effect::Put(Version(two)))]), &[0, 1]);
+    let history = [(1, Effect::Put(Version(one))), (7, Effect::Put(Version(two)))];
+    cluster.write(0, two, &put(two, "two", &history), &[0, 1]);
     cluster.oracles.never("c0", &cluster.name, OpId(7));
     cluster.finds(NEVER, "took effect");
 }
