@@ -328,6 +328,16 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
         let lasts_ms = 1 + random.below(1_000);
         faults.push(PlannedFault { at_ms: plan.time_ms - lasts_ms, lasts_ms: 2 * lasts_ms, fault });
     }
+    // What stands on a disk rots: few plans come to it by chance, and on few disks is anything that is read again.
+    if destroys && random.fork("rot").one_in(6) {
+        let mut random = random.fork("rot's");
+        let node = Random::new(plan.seed, "the node whose disk destroys").pick(&plan.node_names());
+        let fault = Fault::Disk { node, fault: DiskFault::Rot, files: FileKind::Base, one_in: 1 };
+        let at_ms = plan.time_ms / 2 + random.below(plan.time_ms / 2);
+        // Most of the file is free.
+        let many = 1 + random.index(12);
+        faults.extend(std::iter::repeat_n(PlannedFault { at_ms, lasts_ms: 1, fault }, many));
+    }
     faults.sort_by_key(|fault| fault.at_ms);
     faults
 }
