@@ -118,6 +118,15 @@ impl Stage<'_> {
         self.world.run_for(GOES_AFTER);
         self.world.freeze(&node);
         let mut within = FROZEN_WITHIN + self.messages();
+        if self.random.one_in(2) {
+            // And one that has passed requests on to it is gone for a moment: whoever asked it knows nothing.
+            let others: Vec<_> = self.world.nodes().into_iter().filter(|other| *other != node).collect();
+            let (other, after) = (self.random.pick(&others), self.random.log_ms(1, 60));
+            self.world.run_for(after);
+            self.world.kill(&other);
+            self.world.restart(&other);
+            within += KILLED_WITHIN;
+        }
         if is_slow {
             within += 6 * SLOW;
         }
