@@ -449,10 +449,11 @@ impl Operation {
     }
 
     /// When another attempt should be under way beside this one. Where hedges have become dear that is late, but never so
-    /// late that the other attempt has less time than this one: a hung node must not fail operations.
+    /// late that the other attempt has less time than this one: a hung node must not fail operations. Progress and a large
+    /// body keep it away as ever.
     fn late_at(&self, attempt: &Attempt, router: &Router) -> u64 {
-        let usual = attempt.alive_ms + router.hedge_ms(self.spec.kind) + self.allowance(router);
-        usual.min(attempt.sent_ms + (self.spec.deadline_ms - attempt.sent_ms) / 2)
+        let left = self.spec.deadline_ms.saturating_sub(attempt.alive_ms);
+        attempt.alive_ms + router.hedge_ms(self.spec.kind).min(left / 2) + self.allowance(router)
     }
 
     fn send_wanted(&mut self, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
