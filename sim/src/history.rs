@@ -1,5 +1,6 @@
 //! What clients saw: every operation with its times and its answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +132,11 @@ impl History {
     /// All operations so far.
     pub fn ops(&self) -> Vec<Op> {
         self.ops.lock().clone()
+    }
+
+    /// The keys that anything was asked of.
+    pub fn keys(&self) -> BTreeSet<String> {
+        self.ops.lock().iter().map(|op| op.key.clone()).collect()
     }
 
     /// How many operations ended with an answer that tells what became of them.

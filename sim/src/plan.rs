@@ -142,6 +142,11 @@ impl Plan {
             plan.timeout_ms = 6 * (plan.latency_ms + plan.jitter_ms) + 60;
         }
         plan.faults = random_faults(&plan, random.fork("faults"));
+        let rots = |fault: &PlannedFault| matches!(fault.fault, Fault::Disk { fault: DiskFault::Rot, .. });
+        if plan.faults.iter().any(rots) {
+            // What is only in the log does not stand there long enough.
+            plan.checkpoint_log = 8 << 10;
+        }
         plan.ops = random_ops(&plan, &random.fork("ops"));
         plan
     }
@@ -324,19 +329,35 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     // The layout changes, and soon there is nobody any more who could tell all nodes.
     if random.fork("last layout").one_in(4) {
         let mut random = random.fork("last layout's");
-        let fault = Fault::Relayout { unseen_by: Some(random.pick(&plan.node_names())) };
+        let (unseen_by, other) = (random.pick(&plan.node_names()), random.pick(&plan.node_names()));
         let lasts_ms = 1 + random.below(1_000);
-        faults.push(PlannedFault { at_ms: plan.time_ms - lasts_ms, lasts_ms: 2 * lasts_ms, fault });
+        let at_ms = plan.time_ms - lasts_ms;
+        if unseen_by != other && random.one_in(2) {
+            // Nor does it hear of it from a node that may lead.
+            let fault = Fault::Cut { a: unseen_by.clone(), b: other };
+            faults.push(PlannedFault { at_ms, lasts_ms, fault });
+        }
+        let fault = Fault::Relayout { unseen_by: Some(unseen_by) };
+        faults.push(PlannedFault { at_ms, lasts_ms: 2 * lasts_ms, fault });
+    }
+    // The first layout is written to a registry that hardly answers.
+    if random.fork("first layout").one_in(8) {
+        let percent = 60 + random.fork("first layout's").below(36);
+        let fault = Fault::RegistryStart { fault: RegistryFault::Refuse { percent } };
+        faults.push(PlannedFault { at_ms: 0, lasts_ms: 1_500, fault });
     }
     // What stands on a disk rots: few plans come to it by chance, and on few disks is anything that is read again.
-    if destroys && random.fork("rot").one_in(6) {
+    if destroys && random.fork("rot").one_in(4) {
         let mut random = random.fork("rot's");
         let node = Random::new(plan.seed, "the node whose disk destroys").pick(&plan.node_names());
+        let again = Fault::Kill { node: node.clone() };
         let fault = Fault::Disk { node, fault: DiskFault::Rot, files: FileKind::Base, one_in: 1 };
         let at_ms = plan.time_ms / 2 + random.below(plan.time_ms / 2);
         // Most of the file is free.
-        let many = 1 + random.index(12);
+        let many = 4 + random.index(24);
         faults.extend(std::iter::repeat_n(PlannedFault { at_ms, lasts_ms: 1, fault }, many));
+        // What it has in memory is not read again.
+        faults.push(PlannedFault { at_ms: at_ms + 2, lasts_ms: 20, fault: again });
     }
     faults.sort_by_key(|fault| fault.at_ms);
     faults
@@ -432,7 +453,7 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         32 => Fault::LargeBodies { client },
         33 => Fault::DiskSlow { node },
         34 => Fault::DiskStall { node },
-        35 => Fault::Relayout { unseen_by: Some(node).filter(|_| random.one_in(2)) },
+        35 => Fault::Relayout { unseen_by: Some(node).filter(|_| !random.one_in(4)) },
         37 => Fault::RegistrySetBack,
         38 => {
             let fault = match random.below(4) {
@@ -446,7 +467,12 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         39 => Fault::Upgrade { node },
         40 => Fault::RollingUpgrade,
         41 => Fault::StopCutShort { node, after_ms: random.log_ms(1, 64).as_millis() as u64 },
-        36 => Fault::TornStart { node, changes: 1 + random.log_ms(1, 400).as_millis() as u64 },
+        // A first start makes few changes, a later one may make many.
+        36 => {
+            let changes =
+                if random.one_in(2) { random.below(96) } else { random.log_ms(1, 400).as_millis() as u64 };
+            Fault::TornStart { node, changes: 1 + changes }
+        }
         REGISTRY_KINDS..KINDS => {
             let kind = (kind - REGISTRY_KINDS) as u64;
             Fault::Registry { fault: RegistryFault::of_kind(kind, random) }

@@ -367,7 +367,9 @@ impl<'p> Run<'p> {
     /// Every key through every node, into the history. Who has a disk that has destroyed something may answer with an
     /// error, and must not answer anything else that is wrong.
     fn read_everywhere(&mut self) -> Result<(), Failure> {
-        let (nodes, keys) = (self.world.nodes(), keys(self.plan.keys));
+        let mut all = self.world.history().keys();
+        all.extend(keys(self.plan.keys));
+        let (nodes, keys) = (self.world.nodes(), Vec::from_iter(all));
         let sound = self.world.sound_nodes();
         let told = self.world.call("c0", move |client| async move {
             for node in nodes {

@@ -99,6 +99,8 @@ impl Engine {
             links,
             view: RwLock::new(None),
             kept,
+            changing: tokio::sync::Mutex::default(),
+            exchanged: Mutex::default(),
             partitions: Partition::all().map(|_| PartitionCell::new()).collect(),
             unanswered,
             waiting: Mutex::default(),

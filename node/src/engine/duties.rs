@@ -1,7 +1,7 @@
 //! What a node does by itself: follows the registry, makes the first layout, takes its share of the leaderships, sends
 //! again what was not answered. Each duty sleeps until something happens that it is there for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -12,10 +12,11 @@ use holdfast_core::placement::{Layout, Member, PlanError, first_layout};
 use holdfast_core::sometimes;
 use tokio::time::{sleep, timeout};
 
+use super::layouts::is_outdated;
 use super::{ClusterView, Inner};
-use crate::env::{Blocking, settle, tasks};
+use crate::env::tasks;
 use crate::peer::link::IDLE_PROBE_EVERY;
-use crate::registry::{HeldLayout, LayoutWrite, NodeEntry, RegistryView, check_successor};
+use crate::registry::{HeldLayout, LayoutWrite, NodeEntry, RegistryView};
 
 /// Before the node has led: what else happens at the same time, other peers that answer, is waited for so long.
 const GATHER: Duration = Duration::from_millis(50);
@@ -35,84 +36,6 @@ impl Inner {
             tasks::spawn(watch_store(Arc::downgrade(self))),
         ];
         self.tasks.lock().extend(tasks);
-    }
-
-    /// Puts a view in force.
-    pub(super) fn set_view(self: &Arc<Self>, view: ClusterView) {
-        self.tell_configured(&view.layout);
-        let view = Arc::new(view);
-        let addresses: BTreeMap<_, _> =
-            view.nodes.iter().map(|(id, entry)| (*id, entry.peer_address.clone())).collect();
-        self.links.set(&addresses);
-        self.registry.on_layout_known();
-        let before = self.view.write().replace(view.clone());
-        if before.is_some_and(|before| before.is_layout_of(&view)) {
-            return;
-        }
-        for partition in Partition::all() {
-            self.set_quorum(partition, view.quorum(partition));
-        }
-        self.leaderships.notify_one();
-        self.note_readiness();
-    }
-
-    /// Takes in what the registry says.
-    async fn on_registry(self: &Arc<Self>, seen: &RegistryView) {
-        let before = self.view();
-        let layout = match (seen.layout.as_ref().map(|(layout, _)| layout), &before) {
-            (Some(layout), Some(before)) if before.layout != *layout => {
-                // The registry's view checks this too, but knows only what it saw since the start.
-                match check_successor(&before.layout, layout) {
-                    Ok(()) => layout.clone(),
-                    Err(error) => {
-                        sometimes!("a node does not take a layout that cannot follow the one it knows");
-                        tracing::error!(%error, "the registry's layout cannot follow the stored one");
-                        before.layout.clone()
-                    }
-                }
-            }
-            (Some(layout), _) => layout.clone(),
-            // A registry without a layout next to a node that knows one was emptied: what it says of nodes is taken.
-            (None, Some(before)) => before.layout.clone(),
-            (None, None) => return,
-        };
-        // Nodes that are not registered now keep their last known address: they may be back any moment.
-        let mut nodes: BTreeMap<NodeId, NodeEntry> =
-            before.as_ref().map(|before| before.nodes.clone()).unwrap_or_default();
-        nodes.retain(|id, _| layout.nodes.contains_key(id));
-        nodes.extend(seen.nodes.iter().map(|(id, entry)| (*id, entry.clone())));
-        let known = before.as_ref().is_some_and(|before| before.layout == layout && before.nodes == nodes);
-        let mut view = match before {
-            Some(before) if before.layout == layout => before.with_nodes(nodes),
-            _ => ClusterView::new(layout, nodes),
-        };
-        view.registered = seen.nodes.keys().copied().collect();
-        view.registry_connected = seen.connected;
-        if !known {
-            self.keep_view(&view).await;
-        }
-        self.set_view(view);
-    }
-
-    /// Keeps the view in the data folder. A failure is only logged: the registry has it, and the store's own writes
-    /// will tell if the disk is gone.
-    async fn keep_view(self: &Arc<Self>, view: &ClusterView) {
-        let stored = match self.env.blocking {
-            Blocking::InPlace => {
-                let stored = self.kept.keep(&*self.env.disk, view);
-                settle(&*self.env.disk).await;
-                stored
-            }
-            Blocking::Threads => {
-                let (inner, view) = (self.clone(), view.clone());
-                tokio::task::spawn_blocking(move || inner.kept.keep(&*inner.env.disk, &view))
-                    .await
-                    .unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
-            }
-        };
-        if let Err(error) = stored {
-            tracing::error!(%error, "the layout could not be kept in the data folder");
-        }
     }
 
     /// Partitions that this node should lead (it is their first replica) and does not, where it could.
@@ -248,12 +171,6 @@ impl Inner {
         }
         true
     }
-}
-
-/// Whether the registry holds a layout that the known one came from. Layouts only ever get there by compare-and-swap on
-/// their predecessor, and nodes only take successors: the known one was in the registry, later than this.
-fn is_outdated(held: &Layout, known: &Layout) -> bool {
-    held.version < known.version && check_successor(held, known).is_ok()
 }
 
 fn plan_first(seen: &RegistryView, replication: u8) -> Result<Layout, PlanError> {

@@ -300,7 +300,11 @@ impl Inner {
         let Some(link) = self.links.get(to) else { return };
         let inner = self.clone();
         link.send(Ask::Prepare(v1::Prepare { items }), move |reply| {
-            let Ok(Reply::Prepare(reply)) = reply else { return };
+            let reply = match reply {
+                Ok(Reply::Prepare(reply)) => reply,
+                Ok(Reply::ConfigUnknown(_)) => return inner.exchange_layouts(to),
+                _ => return,
+            };
             for item in reply.items {
                 let Some(promised) = item.promised else { continue };
                 let (Ok(partition), Ok(promised), Ok(digest)) = (
@@ -310,6 +314,7 @@ impl Inner {
                 ) else {
                     continue;
                 };
+                inner.note_term_of(to, partition, promised);
                 let holds = Digest(u128::from_be_bytes(digest));
                 inner.drive(partition, |leader, effects| leader.on_promised(to, promised, holds, effects));
             }
@@ -334,8 +339,15 @@ impl Inner {
             with_body,
         };
         link.send(Ask::Read(read), move |reply| {
-            let Ok(Reply::Read(reply)) = reply else { return };
+            let reply = match reply {
+                Ok(Reply::Read(reply)) => reply,
+                Ok(Reply::ConfigUnknown(_)) => return inner.exchange_layouts(to),
+                _ => return,
+            };
             let Ok(reply) = learn_reply(reply) else { return };
+            if let LearnReply::Refused(higher) = reply {
+                inner.note_term_of(to, name.partition(), higher);
+            }
             inner.drive(name.partition(), |leader, effects| {
                 leader.on_learned(to, &name, term, question, reply, effects);
             });
@@ -352,8 +364,15 @@ impl Inner {
             record: Some(record.into()),
         };
         link.send(Ask::Accept(accept), move |reply| {
-            let Ok(Reply::Accept(reply)) = reply else { return };
+            let reply = match reply {
+                Ok(Reply::Accept(reply)) => reply,
+                Ok(Reply::ConfigUnknown(_)) => return inner.exchange_layouts(to),
+                _ => return,
+            };
             let Ok(reply) = accept_reply(reply) else { return };
+            if let AcceptReply::Refused(higher) = reply {
+                inner.note_term_of(to, name.partition(), higher);
+            }
             inner.drive(name.partition(), |leader, effects| {
                 leader.on_accepted(to, &name, ballot, reply, effects);
             });

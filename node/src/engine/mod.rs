@@ -8,6 +8,7 @@
 //! * `list`: listings, merged from several nodes.
 //! * `peers`: what other nodes ask.
 //! * `view`: the cluster as this node knows it, also when the registry is away.
+//! * `layouts`: layouts as nodes hear of them: from the registry, and from one another.
 //! * `witnessed`: what a witness is told of it.
 //! * `duties`: what a node does by itself: first layout, taking its share of leaderships, ticks.
 
@@ -15,6 +16,7 @@ mod api;
 mod duties;
 mod forward;
 mod kept_view;
+mod layouts;
 mod lead;
 mod list;
 mod peers;
@@ -24,6 +26,7 @@ mod view;
 mod witnessed;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
@@ -85,6 +88,10 @@ pub(super) struct Inner {
     view: RwLock<Option<Arc<ClusterView>>>,
     /// The same on the disk.
     kept: KeptView,
+    /// Held by whoever puts another layout in force, from the look at the one before to the end.
+    changing: tokio::sync::Mutex<()>,
+    /// When layouts were exchanged with a peer last.
+    exchanged: Mutex<BTreeMap<NodeId, Instant>>,
     partitions: Vec<PartitionCell>,
     /// Ticks while a peer owes an answer or a leader waits for one.
     unanswered: Arc<Pulse>,

@@ -33,6 +33,9 @@ impl PeerHandler for Engine {
             Ask::Read(read) => inner.on_read(read, reply),
             Ask::Accept(accept) => match stored_op(&accept.bucket, &accept.key, accept.ballot, accept.record)
             {
+                Ok((name, ballot, _)) if !inner.knows(name.partition(), ballot.term) => {
+                    reply(config_unknown());
+                }
                 Ok((name, ballot, record)) => {
                     let op = ReplicaOp::Accept { name, ballot, record: Arc::new(record) };
                     inner.submit(op, move |answer| reply(accept_reply(answer)));
@@ -61,6 +64,13 @@ impl PeerHandler for Engine {
                 Ok(page) => Reply::ListLocal(page),
                 Err(error) => Reply::Error((&error).into()),
             }),
+            Ask::Layout(theirs) => {
+                let inner = inner.clone();
+                tasks::spawn(async move {
+                    inner.take_layout(theirs).await;
+                    reply(Reply::Layout(inner.known_layout().unwrap_or_default()));
+                });
+            }
             // The stream answers these by itself.
             Ask::Ping(_) | Ask::Leaving(_) => {
                 reply(Reply::Pong(v1::Pong { node: inner.me.to_bytes().to_vec().into() }));
@@ -86,6 +96,9 @@ impl Inner {
             Ok(items) => items,
             Err(invalid) => return reply(Reply::Error((&Error::from(invalid)).into())),
         };
+        if !items.iter().all(|(partition, term)| self.knows(*partition, *term)) {
+            return reply(config_unknown());
+        }
         let asked = items.clone();
         let ops = items.into_iter().map(|(partition, term)| ReplicaOp::Prepare { partition, term });
         let inner = self.clone();
@@ -114,6 +127,7 @@ impl Inner {
             Err(invalid) => return reply(Reply::Error((&Error::from(invalid)).into())),
         };
         match read.term.map(Term::try_from) {
+            Some(Ok(term)) if !self.knows(name.partition(), term) => reply(config_unknown()),
             Some(Ok(term)) => {
                 self.learn(name, term, read.with_body, move |answer| reply(learn_reply(answer)));
             }
@@ -211,6 +225,12 @@ fn accept_reply(answer: Result<ReplicaAnswer, StoreError>) -> Reply {
         Err(error) => return store_error(error),
     };
     Reply::Accept(v1::AcceptReply { refused, superseded })
+}
+
+/// Nothing is promised under a config that is not known here.
+fn config_unknown() -> Reply {
+    sometimes!("a replica is asked under a config that it does not know");
+    Reply::ConfigUnknown(v1::ConfigUnknown {})
 }
 
 fn store_error(error: StoreError) -> Reply {

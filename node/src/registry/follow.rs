@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use holdfast_core::sometimes;
 use tokio::sync::Notify;
 use tokio::sync::watch::Sender;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::outage::Outage;
@@ -88,6 +88,7 @@ impl Follower {
 
     async fn follow(&mut self, mut watch: Watch) -> Left {
         let resync = Instant::now() + self.timing.resync;
+        let mut heard = Instant::now();
         loop {
             let wake = self.model.wake_at().map_or(resync, |at| at.min(resync));
             tokio::select! {
@@ -100,7 +101,8 @@ impl Follower {
                     }
                 }
                 () = self.doubts.notified() => return Left::Doubt("a call was not answered".into()),
-                item = timeout(self.timing.silence, watch.next()) => match item {
+                // Since it spoke last, whatever else wakes this loop meanwhile.
+                item = timeout_at(heard + self.timing.silence, watch.next()) => match item {
                     Err(_) => return Left::Silent,
                     Ok(None) => return Left::Doubt("the watch ended".into()),
                     Ok(Some(Err(error))) => {
@@ -108,6 +110,7 @@ impl Follower {
                         return Left::Doubt(error.to_string());
                     }
                     Ok(Some(Ok(changes))) => {
+                        heard = Instant::now();
                         let trusted = changes.iter().all(|change| self.model.on_change(change).is_ok());
                         self.publish();
                         if !trusted {
@@ -133,5 +136,40 @@ impl Follower {
             }
             changed
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use tokio::sync::watch;
+
+    use super::super::embedded::EmbeddedStore;
+    use super::super::keys::Keys;
+    use super::super::store::{Listing, Revision};
+    use super::*;
+    use crate::env::real::RealAmbient;
+
+    /// What the view does by itself meanwhile (seed 2067: it was noticed only after the grace and the silence together).
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_watch_is_left_in_time() {
+        let timing = RegistryTiming::default();
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path(), Arc::new(RealAmbient)).unwrap();
+        let keys = Keys::new("test").unwrap();
+        let mut follower = Follower {
+            store: Arc::new(store),
+            timing,
+            doubts: Arc::default(),
+            prefix: keys.prefix().to_owned(),
+            model: Model::new(keys, timing.silence * 2 / 3),
+            views: watch::Sender::new(Arc::default()),
+        };
+        let listing = Listing { entries: Vec::new(), revision: Revision(1) };
+        follower.model.on_listing(&listing, Instant::now());
+        let began = Instant::now();
+        let left = follower.follow(Box::pin(stream::pending())).await;
+        assert!(matches!(left, Left::Silent));
+        assert_eq!(began.elapsed().as_secs(), timing.silence.as_secs());
     }
 }

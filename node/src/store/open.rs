@@ -174,5 +174,9 @@ fn check_unused(env: &Env, options: &StoreOptions) -> Result<(), OpenError> {
     let base = Base::open(Arc::clone(&env.disk), BaseFiles::IN_USE, options.fsync, options.cache_bytes)?;
     let unused = base.is_unused()?;
     sometimes!(unused, "a first start that a crash interrupted is made again");
-    if unused { Ok(()) } else { Err(lost()) }
+    if !unused {
+        return Err(lost());
+    }
+    tracing::info!("a first start that was interrupted is made again");
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! changed meanwhile, must not take effect.
 
 mod announced;
+mod handover;
 mod sudden;
 
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result
     if nodes.len() < 3 || world.sound_nodes().len() < nodes.len() {
         return Ok(());
     }
-    let act = random.below(10);
+    let act = random.below(13);
     let stage = Stage { world, plan, random };
     match act {
         0 => stage.killed(),
@@ -47,6 +48,9 @@ pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result
         3 => stage.hung_while_nobody_answers(),
         4 | 5 => stage.stopped(),
         6 => stage.stop_cut_short(),
+        7 => stage.deposed_in_the_middle(),
+        8 => stage.passed_on_and_lost(),
+        9 => stage.killed_after_a_takeover(),
         _ => Ok(()),
     }
 }
@@ -58,11 +62,23 @@ struct Stage<'a> {
     random: Random,
 }
 
-/// Operations of each client, and on how many keys.
+/// Operations of each client, on how many keys.
 #[derive(Clone, Copy)]
 struct Size {
     ops: u64,
     keys: usize,
+    kinds: Kinds,
+}
+
+/// What operations are made.
+#[derive(Clone, Copy)]
+enum Kinds {
+    /// Puts, reads, and puts that must be refused while there is an object.
+    Usual,
+    /// Where all objects are gone: reads and deletes.
+    OfNothing,
+    /// Only puts that must be refused while there is an object.
+    Refused,
 }
 
 type Load = Vec<(String, Job<Vec<Took>>)>;
@@ -93,6 +109,10 @@ impl Stage<'_> {
         self.random.pick(&self.world.nodes())
     }
 
+    fn others(&self, node: &str) -> Vec<String> {
+        self.world.nodes().into_iter().filter(|other| other != node).collect()
+    }
+
     /// Of the key that all clients write in such an act, perhaps: then it leads it.
     fn node_of_interest(&mut self) -> String {
         let leader = self.world.usual_leader(&key_name(0));
@@ -105,14 +125,14 @@ impl Stage<'_> {
     }
 
     /// All clients begin operations within the time.
-    fn load(&mut self, within: Duration, size: Size, gone: bool) -> Load {
+    fn load(&mut self, within: Duration, size: Size) -> Load {
         if !self.is_patient() {
             return Vec::new();
         }
         let began = self.world.now();
         let start = |client: String| {
             let random = self.random.fork(&format!("{client} at {began:?}"));
-            let job = self.world.spawn(&client, move |client| load(client, size, gone, within, random));
+            let job = self.world.spawn(&client, move |client| load(client, size, within, random));
             (client, job)
         };
         self.plan.client_names().into_iter().map(start).collect()
@@ -120,7 +140,7 @@ impl Stage<'_> {
 
     /// The usual load.
     fn some_load(&mut self, within: Duration) -> Load {
-        self.load(within, Size { ops: OPS, keys: self.plan.keys }, false)
+        self.load(within, Size { ops: OPS, keys: self.plan.keys, kinds: Kinds::Usual })
     }
 
     /// Time of messages, beside what nodes take.
@@ -164,8 +184,7 @@ fn not_prompt<T>(why: String) -> Result<T, Failure> {
     Err(Failure::new("not prompt", why))
 }
 
-/// Puts, reads, and puts that must be refused while there is an object; where all objects are `gone`, reads and deletes.
-async fn load(client: SimClient, size: Size, gone: bool, within: Duration, random: Random) -> Vec<Took> {
+async fn load(client: SimClient, size: Size, within: Duration, random: Random) -> Vec<Took> {
     let keys = keys(size.keys);
     let within_ms = u64::try_from(within.as_millis()).expect("short");
     let one = |number: u64| {
@@ -174,13 +193,13 @@ async fn load(client: SimClient, size: Size, gone: bool, within: Duration, rando
         async move {
             sleep(Duration::from_millis(random.below(within_ms))).await;
             let began = Instant::now();
-            let (what, result) = match (number % 3, gone) {
-                (0, false) => ("put", client.put(&key, Condition::Always, 100).await.map(drop)),
-                (1, _) => ("read", client.get(&key).await.map(drop)),
-                (_, false) => {
+            let (what, result) = match (number % 3, size.kinds) {
+                (0, Kinds::Usual) => ("put", client.put(&key, Condition::Always, 100).await.map(drop)),
+                (1, Kinds::Usual | Kinds::OfNothing) => ("read", client.get(&key).await.map(drop)),
+                (_, Kinds::Usual | Kinds::Refused) => {
                     ("put on condition", client.put(&key, Condition::IfAbsent, 100).await.map(drop))
                 }
-                (_, true) => ("delete", client.delete(&key, Condition::Always).await.map(drop)),
+                (_, Kinds::OfNothing) => ("delete", client.delete(&key, Condition::Always).await.map(drop)),
             };
             Took::new(format!("a {what} of {key} by {}", client.name()), began, result)
         }

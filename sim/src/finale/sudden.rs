@@ -6,7 +6,7 @@ use holdfast::Condition;
 use holdfast_core::client::Policy;
 use tokio::time::{Instant, sleep};
 
-use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Load, OPS, Size, Stage, Took};
+use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Kinds, Load, OPS, Size, Stage, Took};
 use crate::client::Course;
 use crate::run::Failure;
 use crate::workload::{key_name, keys};
@@ -23,14 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Most puts of one client, one after the other; and those that it makes at the same time.
 const ONE_BY_ONE_MAX: usize = 40;
 const AT_ONCE: usize = 60;
-/// A node takes its leaderships back within this time.
-const TAKEN_BACK: Duration = Duration::from_millis(700);
 /// Keys that are changed meanwhile.
 const CHANGED_MAX: usize = 5;
 
 impl Stage<'_> {
-    /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps. Then requests
-    /// with hardly enough time, while the first takes its leaderships back.
+    /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps.
     pub(super) fn killed(mut self) -> Result<(), Failure> {
         let mut node = self.node_of_interest();
         for _ in 0..2 {
@@ -43,18 +40,15 @@ impl Stage<'_> {
             self.world.restart(&node);
             let within = KILLED_WITHIN + self.messages();
             self.ended(load, LOAD, within, &format!("after {node} is killed in a healthy cluster"))?;
-            let others: Vec<_> = self.world.nodes().into_iter().filter(|other| *other != node).collect();
+            let others = self.others(&node);
             node = self.random.pick(&others);
         }
-        let hardly = self.messages() / 4 + Duration::from_millis(4 + self.random.below(16));
-        let load = self.one_by_one(&node, TAKEN_BACK, hardly);
-        let within = TAKEN_BACK + PATIENCE;
-        self.ended(load, TAKEN_BACK, within, "that has hardly enough time")
+        Ok(())
     }
 
     /// Puts of one key by clients of another make, each through one node that does not go: it passes them on.
     fn one_by_one(&mut self, node: &str, lasts: Duration, limit: Duration) -> Load {
-        let others: Vec<_> = self.world.nodes().into_iter().filter(|other| other != node).collect();
+        let others = self.others(node);
         let start = |client: String| {
             let mut random = self.random.fork(&format!("{client} beside {node}"));
             let (other, key) = (random.pick(&others), key_name(0));
@@ -120,7 +114,7 @@ impl Stage<'_> {
         let mut within = FROZEN_WITHIN + self.messages();
         if self.random.one_in(2) {
             // And one that has passed requests on to it is gone for a moment: whoever asked it knows nothing.
-            let others: Vec<_> = self.world.nodes().into_iter().filter(|other| *other != node).collect();
+            let others = self.others(&node);
             let (other, after) = (self.random.pick(&others), self.random.log_ms(1, 60));
             self.world.run_for(after);
             self.world.kill(&other);
@@ -154,7 +148,8 @@ impl Stage<'_> {
         }
         self.world.freeze(&node);
         self.others_apart(&node, true);
-        let load = self.load(LOAD, Size { ops: OPS, keys }, gone);
+        let kinds = if gone { Kinds::OfNothing } else { Kinds::Usual };
+        let load = self.load(LOAD, Size { ops: OPS, keys, kinds });
         self.world.run_for(LOAD + self.messages());
         // Nor does it hear that they were given up.
         for client in self.plan.client_names() {
@@ -176,7 +171,7 @@ impl Stage<'_> {
     }
 
     fn others_apart(&mut self, node: &str, apart: bool) {
-        let others: Vec<_> = self.world.nodes().into_iter().filter(|other| other != node).collect();
+        let others = self.others(node);
         for (number, a) in others.iter().enumerate() {
             for b in &others[number + 1..] {
                 if apart {
@@ -198,13 +193,13 @@ impl Stage<'_> {
 
     /// The node goes on when all objects are gone, or there again, that had refused what it was asked: now what it carries
     /// out late finds what it needs.
-    fn goes_on_when_all_is_changed(&mut self, node: &str, gone: bool) {
+    pub(super) fn goes_on_when_all_is_changed(&mut self, node: &str, gone: bool) {
         self.change_all(gone);
         self.world.thaw(node);
         self.world.run_for(CARRIED_OUT);
     }
 
-    fn change_all(&mut self, gone: bool) {
+    pub(super) fn change_all(&mut self, gone: bool) {
         if !self.is_patient() {
             return;
         }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`KEPT`] | what a replica has acknowledged it still has after every restart, and says so when asked |
 //! | [`ONE_RECORD`] | one ballot of one key is one record, wherever it is proposed, held or chosen |
-//! | [`LAYOUTS`] | a running node counts by layouts that follow one another |
+//! | [`LAYOUTS`] | a running node counts by layouts that follow one another, and promises nothing under one that it does not know |
 //! | [`MAJORITIES`] | who counts a majority has one, of replicas that really promised or hold it; each meets the ones before |
 //! | [`PROMISES`] | nobody accepts below its promise, and no term is led in twice |
 //! | [`NO_INVENTION`] | nobody holds what its ballot's leader did not propose, nobody proposes in a term that it does not lead |
@@ -238,18 +238,22 @@ impl State {
             }
             _ => {}
         }
-        let Some(Host { node: Some(me), lives, .. }) = self.hosts.get(host) else {
+        let Some(Host { node: Some(me), lives, layout, .. }) = self.hosts.get(host) else {
             return Err(wrong(NO_INVENTION, "acts before its store was opened"));
         };
-        let (me, life) = (*me, *lives);
+        let (me, life, layout) = (*me, *lives, *layout);
         match fact {
             Fact::Opened { .. } | Fact::Configured(_) => Ok(()),
             Fact::Promised { partition, term } => {
+                self.configs.check_known(layout, partition, term)?;
                 self.replicas.entry(me).or_default().promise(partition, term);
                 Ok(())
             }
             Fact::Accepted { name, ballot, record, installed } => {
                 record.object().map_or(Ok(()), check_bytes)?;
+                if !installed {
+                    self.configs.check_known(layout, name.partition(), ballot.term)?;
+                }
                 let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(name));
                 let replica = self.replicas.entry(me).or_default();
                 replica.on_accepted(name, key.partition(), ballot, installed)?;

@@ -6,7 +6,7 @@ use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::placement::{Layout, PartitionLayout};
 use holdfast_core::term::{ConfigVersion, Term};
 
-use super::{MAJORITIES, NO_INVENTION, PROMISES, Wrong, wrong};
+use super::{LAYOUTS, MAJORITIES, NO_INVENTION, PROMISES, Wrong, wrong};
 
 /// Every config that any node ever counted by.
 #[derive(Default)]
@@ -36,6 +36,21 @@ impl Configs {
             }
         }
         Ok(())
+    }
+
+    /// Whether who counts by a layout knows the config of a term that it binds itself to: else the layout could get lost
+    /// with the one who asked.
+    pub(super) fn check_known(&self, layout: u64, partition: Partition, term: Term) -> Result<(), Wrong> {
+        let known = self.seen.get(&layout).map(|layout| layout.partition(partition).config);
+        if known.is_some_and(|known| known >= term.config) {
+            return Ok(());
+        }
+        Err(wrong(
+            LAYOUTS,
+            format!(
+                "binds itself to term {term:?} of partition {partition}, whose config its layout {layout} has not"
+            ),
+        ))
     }
 
     /// Whether `nodes` are more than half of a config's replicas, and of the next ones while there are some. Else what

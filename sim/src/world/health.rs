@@ -73,10 +73,17 @@ impl World {
 
     /// The node that should lead a key, by the registry's layout.
     pub(crate) fn usual_leader(&self, key: &str) -> Option<String> {
-        let layout = self.layout()?;
-        let first = layout.partition(partition_of(key)).replicas.first()?;
-        let zone = &layout.nodes.get(first)?.zone;
-        self.nodes.keys().find(|node| zone_of(node) == *zone).cloned()
+        self.usual_leaders(key).into_iter().next()
+    }
+
+    /// And those that should when it is gone, in their order.
+    pub(crate) fn usual_leaders(&self, key: &str) -> Vec<String> {
+        let Some(layout) = self.layout() else { return Vec::new() };
+        let name = |id| {
+            let zone = &layout.nodes.get(id)?.zone;
+            self.nodes.keys().find(|node| zone_of(node) == *zone).cloned()
+        };
+        layout.partition(partition_of(key)).replicas.iter().filter_map(name).collect()
     }
 
     /// What the registry holds for a layout.
