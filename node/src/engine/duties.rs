@@ -24,6 +24,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
 /// How often the registry is given a layout that it should hold and does not.
 const BOOTSTRAP_EVERY: Duration = Duration::from_millis(200);
+/// How often it is tried to keep a layout that the disk does not take.
+const KEEP_EVERY: Duration = Duration::from_millis(500);
 
 impl Inner {
     /// Starts the duties; they end with the engine.
@@ -97,7 +99,11 @@ async fn follow(inner: Weak<Inner>) {
         let seen = views.borrow_and_update().clone();
         {
             let Some(inner) = inner.upgrade() else { return };
-            inner.on_registry(&seen).await;
+            if !inner.on_registry(&seen).await {
+                drop(inner);
+                sleep(KEEP_EVERY).await;
+                continue;
+            }
         }
         if views.changed().await.is_err() {
             return;
@@ -124,24 +130,29 @@ async fn bootstrap(inner: Weak<Inner>) {
     }
 }
 
+/// Why a layout is written to the registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    First,
+    Emptied,
+    /// It was restored from an older copy.
+    SetBack,
+}
+
 impl Inner {
     /// Writes a layout to a registry that lacks it. `false`: there was nothing to write, until the view changes.
     async fn bootstrap(&self, seen: &RegistryView) -> bool {
         if !seen.connected {
             return false;
         }
-        let written = match (&seen.held, self.view()) {
+        // Nothing is said before it is written: the registry may have it by now, and a peer was quicker than the view.
+        let (why, written) = match (&seen.held, self.view()) {
             (HeldLayout::Nothing, Some(known)) => {
-                sometimes!("a node gives an emptied registry its layout back");
-                tracing::warn!(
-                    version = known.layout.version,
-                    "the registry was emptied: giving the layout back"
-                );
-                self.registry.create_layout(&known.layout).await
+                (Why::Emptied, self.registry.create_layout(&known.layout).await)
             }
             (HeldLayout::Nothing, None) if seen.nodes.len() >= self.bootstrap_nodes => {
                 match plan_first(seen, self.replication) {
-                    Ok(layout) => self.registry.create_layout(&layout).await,
+                    Ok(layout) => (Why::First, self.registry.create_layout(&layout).await),
                     Err(error) => {
                         tracing::warn!(%error, "no first layout yet");
                         return false;
@@ -149,22 +160,28 @@ impl Inner {
                 }
             }
             (HeldLayout::Layout(held, revision), Some(known)) if is_outdated(held, &known.layout) => {
-                sometimes!("a node gives a restored registry the newer layout back");
-                tracing::warn!(
-                    held = held.version,
-                    version = known.layout.version,
-                    "the registry was restored from an older copy: giving the layout back"
-                );
-                self.registry.replace_layout(*revision, &known.layout).await
+                (Why::SetBack, self.registry.replace_layout(*revision, &known.layout).await)
             }
             _ => return false,
         };
         match written {
             Ok(LayoutWrite::Done(_)) => {
-                tracing::info!("layout written to the registry");
+                sometimes!(why == Why::Emptied, "a node gives an emptied registry its layout back");
+                sometimes!(why == Why::SetBack, "a node gives a restored registry the newer layout back");
+                match why {
+                    Why::First => tracing::info!("the first layout is written to the registry"),
+                    Why::Emptied => tracing::warn!("the registry was emptied: it has the layout back"),
+                    Why::SetBack => {
+                        tracing::warn!(
+                            "the registry was restored from an older copy: it has the layout back"
+                        );
+                    }
+                }
             }
             // Another node was quicker: its layout arrives through the view.
-            Ok(LayoutWrite::Conflict(_)) => sometimes!("two nodes make the first layout at the same time"),
+            Ok(LayoutWrite::Conflict(_)) => {
+                sometimes!(why == Why::First, "two nodes make the first layout at the same time");
+            }
             Err(error) => {
                 tracing::warn!(%error, "the layout could not be written to the registry; trying again");
             }

@@ -34,7 +34,8 @@ pub(super) struct KeptView {
 }
 
 impl KeptView {
-    /// Writes down what of the view is not there yet.
+    /// Writes down what of the view is not there yet. Addresses that cannot be written are only logged: the registry has
+    /// them, and peers do.
     pub(super) fn keep(&self, disk: &dyn Disk, view: &ClusterView) -> io::Result<()> {
         let invalid = |error: Invalid| io::Error::other(error.to_string());
         let mut kept = self.layout.lock();
@@ -46,7 +47,11 @@ impl KeptView {
         let nodes =
             view.nodes.iter().map(|(id, entry)| Ok((id.to_string(), entry.encode().map_err(invalid)?)));
         let nodes: BTreeMap<String, String> = nodes.collect::<io::Result<_>>()?;
-        write(disk, NODES_FILE, &serde_json::to_string(&nodes).map_err(io::Error::other)?)
+        let nodes = serde_json::to_string(&nodes).map_err(io::Error::other)?;
+        if let Err(error) = write(disk, NODES_FILE, &nodes) {
+            tracing::error!(%error, "the nodes' addresses could not be kept in the data folder");
+        }
+        Ok(())
     }
 
     /// The view as kept last; `None` when there is none.

@@ -1,9 +1,9 @@
 //! How a node comes to its layout: from the registry, or from another node.
 //!
 //! The registry has the truth, but nodes hear of it at different times, and it may be away just then. A replica therefore
-//! promises nothing under a config that it does not know: it has the asker tell its layout first. What a majority has
-//! promised, a majority knows: the cluster can go on when the registry is gone and those that heard of the config first
-//! are lost.
+//! promises nothing under a config that it does not know: it has the asker tell its layout first, and keeps it on its disk.
+//! What a majority has promised, a majority knows: the cluster can go on when the registry is gone and those that heard of
+//! the config first are lost.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,8 +47,8 @@ impl Inner {
         self.note_readiness();
     }
 
-    /// Takes in what the registry says.
-    pub(super) async fn on_registry(self: &Arc<Self>, seen: &RegistryView) {
+    /// Takes in what the registry says. `false`: it could not be kept on the disk, and is to be tried again.
+    pub(super) async fn on_registry(self: &Arc<Self>, seen: &RegistryView) -> bool {
         let _changing = self.changing.lock().await;
         let before = self.view();
         let layout = match (seen.layout.as_ref().map(|(layout, _)| layout), &before) {
@@ -70,7 +70,7 @@ impl Inner {
             (Some(layout), _) => layout.clone(),
             // A registry without a layout next to a node that knows one was emptied: what it says of nodes is taken.
             (None, Some(before)) => before.layout.clone(),
-            (None, None) => return,
+            (None, None) => return true,
         };
         // Nodes that are not registered now keep their last known address: they may be back any moment.
         let mut nodes: BTreeMap<NodeId, NodeEntry> =
@@ -84,10 +84,11 @@ impl Inner {
         };
         view.registered = seen.nodes.keys().copied().collect();
         view.registry_connected = seen.connected;
-        if !known {
-            self.keep_view(&view).await;
+        if known {
+            self.set_view(view);
+            return true;
         }
-        self.set_view(view);
+        self.put_in_force(view).await
     }
 
     /// Whether the partition's config of that term is known here. Else nothing may be promised in it.
@@ -95,11 +96,15 @@ impl Inner {
         self.view.read().as_ref().is_some_and(|view| view.quorum(partition).config() >= term.config)
     }
 
-    /// A peer has promised a term: if that is of a later config, it knows a later layout.
-    pub(super) fn note_term_of(self: &Arc<Self>, peer: NodeId, partition: Partition, term: Term) {
-        if !self.knows(partition, term) {
-            sometimes!("a leader learns from a refusal that its layout is old");
-            self.exchange_layouts(peer);
+    /// Some replica has promised or accepted in a term: if that is of a later config, somebody knows a later layout.
+    pub(super) fn note_term(self: &Arc<Self>, partition: Partition, term: Term) {
+        if self.knows(partition, term) {
+            return;
+        }
+        sometimes!("a node hears that its layout is old");
+        let Some(view) = self.view() else { return };
+        for voter in view.quorum(partition).voters().iter().filter(|voter| **voter != self.me) {
+            self.exchange_layouts(*voter);
         }
     }
 
@@ -139,11 +144,12 @@ impl Inner {
         if theirs.layout.is_empty() {
             return Ok(());
         }
+        // Where one is being taken, slowly perhaps, no others wait in memory: whoever needs it taken tells it again.
+        let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
         let layout = decode_layout(&theirs.layout)?;
-        let _changing = self.changing.lock().await;
         let before = self.view();
         if let Some(before) = &before {
-            if layout.version <= before.layout.version {
+            if layout.version < before.layout.version || layout == *before.layout {
                 return Ok(());
             }
             check_successor(&before.layout, &layout)?;
@@ -154,25 +160,27 @@ impl Inner {
         for (id, entry) in &theirs.nodes {
             nodes.insert(id.parse::<NodeId>()?, NodeEntry::decode(entry)?);
         }
-        // What the registry has said goes first: it may be newer.
-        nodes.extend(before.iter().flat_map(|before| before.nodes.clone()));
-        nodes.retain(|id, _| layout.nodes.contains_key(id));
-        let mut view = ClusterView::new(Arc::new(layout), nodes);
-        if let Some(before) = before {
-            view.registered = before.registered.clone();
-            view.registry_connected = before.registry_connected;
+        let registered = before.as_ref().map(|before| before.registered.clone()).unwrap_or_default();
+        for (id, entry) in before.iter().flat_map(|before| &before.nodes) {
+            // An address that was only kept may be older than theirs.
+            if registered.contains(id) || !nodes.contains_key(id) {
+                nodes.insert(*id, entry.clone());
+            }
         }
-        self.keep_view(&view).await;
-        self.set_view(view);
+        nodes.retain(|id, _| layout.nodes.contains_key(id) || registered.contains(id));
+        let mut view = ClusterView::new(Arc::new(layout), nodes);
+        view.registered = registered;
+        view.registry_connected = before.is_some_and(|before| before.registry_connected);
+        self.put_in_force(view).await;
         Ok(())
     }
 
-    /// Keeps the view in the data folder. A failure is only logged: the registry has it, and the store's own writes
-    /// will tell if the disk is gone.
-    async fn keep_view(self: &Arc<Self>, view: &ClusterView) {
+    /// Keeps the view in the data folder and puts it in force, in this order: promises rest on it. `false`: it could not
+    /// be kept, and the one before stays in force.
+    async fn put_in_force(self: &Arc<Self>, view: ClusterView) -> bool {
         let stored = match self.env.blocking {
             Blocking::InPlace => {
-                let stored = self.kept.keep(&*self.env.disk, view);
+                let stored = self.kept.keep(&*self.env.disk, &view);
                 settle(&*self.env.disk).await;
                 stored
             }
@@ -183,9 +191,15 @@ impl Inner {
                     .unwrap_or_else(|panic| Err(io::Error::other(panic)))
             }
         };
-        if let Err(error) = stored {
-            tracing::error!(%error, "the layout could not be kept in the data folder");
+        match stored {
+            Ok(()) => self.set_view(view),
+            Err(error) => {
+                sometimes!("a layout cannot be kept on the disk");
+                tracing::error!(%error, "the layout could not be kept in the data folder: the one before stays in force");
+                return false;
+            }
         }
+        true
     }
 }
 

@@ -314,7 +314,7 @@ impl Inner {
                 ) else {
                     continue;
                 };
-                inner.note_term_of(to, partition, promised);
+                inner.note_term(partition, promised);
                 let holds = Digest(u128::from_be_bytes(digest));
                 inner.drive(partition, |leader, effects| leader.on_promised(to, promised, holds, effects));
             }
@@ -345,9 +345,6 @@ impl Inner {
                 _ => return,
             };
             let Ok(reply) = learn_reply(reply) else { return };
-            if let LearnReply::Refused(higher) = reply {
-                inner.note_term_of(to, name.partition(), higher);
-            }
             inner.drive(name.partition(), |leader, effects| {
                 leader.on_learned(to, &name, term, question, reply, effects);
             });
@@ -370,9 +367,6 @@ impl Inner {
                 _ => return,
             };
             let Ok(reply) = accept_reply(reply) else { return };
-            if let AcceptReply::Refused(higher) = reply {
-                inner.note_term_of(to, name.partition(), higher);
-            }
             inner.drive(name.partition(), |leader, effects| {
                 leader.on_accepted(to, &name, ballot, reply, effects);
             });

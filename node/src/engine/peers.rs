@@ -67,8 +67,10 @@ impl PeerHandler for Engine {
             Ask::Layout(theirs) => {
                 let inner = inner.clone();
                 tasks::spawn(async move {
+                    let told = theirs.layout.clone();
                     inner.take_layout(theirs).await;
-                    reply(Reply::Layout(inner.known_layout().unwrap_or_default()));
+                    let ours = inner.known_layout().filter(|ours| ours.layout != told);
+                    reply(Reply::Layout(ours.unwrap_or_default()));
                 });
             }
             // The stream answers these by itself.

@@ -212,7 +212,10 @@ impl Inner {
                 Err(refused(Code::ConditionFailed(object)).with_tombstone(tombstone))
             }
             Answer::Refused(code) => Err(refused(code)),
-            Answer::NotLeader(_) => Err(Error::new(Code::Unavailable, "another node took over")),
+            Answer::NotLeader(highest) => {
+                self.note_term(name.partition(), highest);
+                Err(Error::new(Code::Unavailable, "another node took over"))
+            }
             Answer::Unavailable => Err(Error::new(Code::Unavailable, "no majority of replicas answered")),
             Answer::OutcomeUnknown => Err(outcome_unknown()),
         }

@@ -226,7 +226,9 @@ pub fn check_successor(last: &Layout, next: &Layout) -> Result<(), Invalid> {
         )));
     }
     for (partition, (old, new)) in Partition::all().zip(last.partitions.iter().zip(&next.partitions)) {
-        if new.config < old.config || (new.config == old.config && new.replicas != old.replicas) {
+        if new.config < old.config
+            || (new.config == old.config && (&new.replicas, &new.next) != (&old.replicas, &old.next))
+        {
             return Err(Invalid::owned(format!(
                 "the layout gives partition {partition} other replicas without a higher config: {ASK}"
             )));

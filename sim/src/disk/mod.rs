@@ -140,6 +140,11 @@ impl SimDisk {
         self.0.lock().power_off_in = Some(operations);
     }
 
+    /// Whether [`Self::power_off_in`] is in force.
+    pub fn power_may_fail(&self) -> bool {
+        self.0.lock().power_off_in.is_some()
+    }
+
     /// Whether the power has failed by [`Self::power_off_in`].
     pub fn power_failed(&self) -> bool {
         self.0.lock().power_off_in == Some(0)

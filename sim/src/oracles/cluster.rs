@@ -64,8 +64,8 @@ impl Cluster {
         let cluster = Self { oracles, ears, name: ObjectName::new("bucket", "key").unwrap() };
         for node in 0..NODES.len() {
             cluster.open(node, &[], &[]);
-            cluster.ears[node].sees(Fact::Configured(&layout(1, 1, &NODES[..3], None)));
         }
+        cluster.configure(&[0, 1, 2, 3], &layout(1, 1, &NODES[..3], None));
         cluster
     }
 
@@ -83,6 +83,12 @@ impl Cluster {
 
     pub(super) fn sees(&self, node: usize, fact: Fact<'_>) {
         self.ears[node].sees(fact);
+    }
+
+    pub(super) fn configure(&self, nodes: &[usize], layout: &Layout) {
+        for node in nodes {
+            self.sees(*node, Fact::Configured(layout));
+        }
     }
 
     pub(super) fn promise(&self, node: usize, term: Term) {

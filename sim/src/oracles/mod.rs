@@ -32,6 +32,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use holdfast_core::ids::{NodeId, ObjectName, OpId, Partition};
+use holdfast_core::placement::Layout;
 use holdfast_core::record::{Object, Record};
 use holdfast_core::term::{Ballot, Term};
 use node::env::witness::{Fact, Recovered, Witness};
@@ -228,6 +229,12 @@ impl State {
             Fact::Opened { node, promised, holds } => return self.on_opened(host, node, promised, holds),
             Fact::Configured(layout) => {
                 let host = self.hosts.entry(host.to_owned()).or_default();
+                if host.layout == 0
+                    && !host.excused
+                    && let Some(replica) = host.node.and_then(|node| self.replicas.get(&node))
+                {
+                    replica.check_comes_back_with(layout)?;
+                }
                 if layout.version < host.layout {
                     let sentence =
                         format!("counts by layout {} after layout {}", layout.version, host.layout);
@@ -365,7 +372,7 @@ impl State {
     ) -> Result<(), Wrong> {
         let host = self.hosts.entry(name.to_owned()).or_default();
         host.node = Some(node);
-        // Which layout a node comes back with is a matter of speed: terms say which config counts.
+        // It may come back with an older one, but not with one that is older than its promises.
         host.layout = 0;
         host.lives += 1;
         let replica = self.replicas.entry(node).or_default();
@@ -418,6 +425,19 @@ impl Replica {
 
     fn promise(&mut self, partition: Partition, term: Term) {
         self.promised.entry(partition).or_default().insert(term);
+    }
+
+    fn check_comes_back_with(&self, layout: &Layout) -> Result<(), Wrong> {
+        for (partition, promised) in &self.promised {
+            let (config, last) = (layout.partition(*partition).config, promised.last());
+            if let Some(term) = last.filter(|term| term.config > config) {
+                let version = layout.version;
+                let what =
+                    format!("comes back with layout {version}, which has not the config of its promise");
+                return Err(wrong(LAYOUTS, format!("{what}, term {term:?} of partition {partition}")));
+            }
+        }
+        Ok(())
     }
 
     fn on_stood_by(&mut self, name: &ObjectName, term: Term, now: u64) -> Result<(), Wrong> {

@@ -201,10 +201,21 @@ fn voters_of_another_config_are_no_majority() {
 fn while_a_partition_moves_both_majorities_are_needed() {
     let cluster = Cluster::new();
     let moving = layout(2, 2, &NODES[..3], Some(&NODES[1..]));
-    cluster.sees(0, Fact::Configured(&moving));
+    cluster.configure(&[0, 1], &moving);
     let moving_term = Term { config: ConfigVersion(2), round: 1, node: NODES[0] };
     cluster.lead(moving_term, &[0, 1]);
     cluster.finds(MAJORITIES, "no majority of [n1, n2, n3]");
+}
+
+#[test]
+fn a_promise_under_a_config_that_is_not_known() {
+    let cluster = Cluster::new();
+    cluster.configure(&[0], &layout(2, 2, &NODES[..3], None));
+    let later = Term { config: ConfigVersion(2), round: 1, node: NODES[0] };
+    cluster.promise(0, later);
+    cluster.finds_nothing();
+    cluster.promise(1, later);
+    cluster.finds(LAYOUTS, "whose config its layout 1 has not");
 }
 
 #[test]
@@ -218,7 +229,7 @@ fn one_config_with_two_lists_of_replicas() {
 fn majorities_of_two_configs_that_do_not_meet() {
     let cluster = Cluster::new();
     // A move that ended before it began: no leader ever asked both.
-    cluster.sees(0, Fact::Configured(&layout(2, 2, &NODES[2..], None)));
+    cluster.configure(&[2, 3], &layout(2, 2, &NODES[2..], None));
     cluster.lead(term(1, 0), &[0, 1]);
     let one = put(ballot(1, 0, 1), "one", &[]);
     cluster.write(0, ballot(1, 0, 1), &one, &[0, 1]);
