@@ -384,6 +384,34 @@ fn a_suspected_node_is_probed_and_comes_back() {
     assert!(!router.suspected(Slot(2)));
 }
 
+/// Nodes that let a client wait are not asked again before those that it has not asked yet (a page whose first addresses were
+/// gone found no other for seconds).
+#[test]
+fn every_address_is_asked_before_one_is_asked_again() {
+    let urls = ["http://a", "http://b", "http://c", "http://d"];
+    let mut router = Router::new(urls, Policy::FAR).unwrap();
+    let (mut asked, mut now) = (Vec::new(), 0);
+    for random in 0..4 {
+        let slot = router.refresh_due(now, random).unwrap();
+        asked.push(slot.0);
+        router.on_refresh_failed(slot, now + 1_000);
+        now += 1_100;
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, [0, 1, 2, 3]);
+    // And then in turn.
+    let again: Vec<_> = (0..4)
+        .map(|_| {
+            now += 10_000;
+            let slot = router.refresh_due(now, 0).unwrap();
+            router.on_refresh_failed(slot, now + 1_000);
+            slot.0
+        })
+        .collect();
+    assert_ne!(again[0], again[1]);
+    assert_ne!(again[1], again[2]);
+}
+
 #[test]
 fn a_topology_of_another_cluster_changes_nothing() {
     let mut router = router();

@@ -168,8 +168,16 @@ impl Router {
             // Its caller forgot it, or is about to report the timeout.
             self.on_refresh_failed(slot, now_ms);
         }
-        let probe = |peer: &Peer| peer.suspected && peer.of_use() && peer.probe_at <= now_ms;
-        let slot = match self.slots().find(|slot| probe(&self.peers[slot.index()])) {
+        let peer = |slot: &Slot| &self.peers[slot.index()];
+        let due = |slot: &Slot| {
+            let Peer { suspected, probe_at, .. } = *peer(slot);
+            suspected && peer(slot).of_use() && probe_at <= now_ms
+        };
+        // Each in its turn: one that lets a probe wait would else be due again before the next.
+        let probe = self.slots().filter(due).min_by_key(|slot| peer(slot).probe_at);
+        // Before anything is known, a node that was not asked yet is the better guess.
+        let is_untried = |slot: Slot| !peer(&slot).suspected;
+        let slot = match probe.filter(|_| self.known.is_some() || !self.slots().any(is_untried)) {
             Some(slot) => {
                 sometimes!("a client probes a node that it suspects");
                 slot
