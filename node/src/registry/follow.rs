@@ -142,7 +142,6 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use tokio::sync::watch;
 
     use super::super::embedded::EmbeddedStore;
     use super::super::keys::Keys;
@@ -163,7 +162,7 @@ mod tests {
             doubts: Arc::default(),
             prefix: keys.prefix().to_owned(),
             model: Model::new(keys, timing.silence * 2 / 3),
-            views: watch::Sender::new(Arc::default()),
+            views: Sender::new(Arc::default()),
         };
         let listing = Listing { entries: Vec::new(), revision: Revision(1) };
         follower.model.on_listing(&listing, Instant::now());

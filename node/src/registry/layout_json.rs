@@ -357,8 +357,14 @@ mod tests {
             check_successor(&last, &next)
         };
         assert_eq!(check_successor(&last, &last), Ok(()));
+        // Two majorities under one config must never differ.
+        let moving = |next: &mut Layout| next.partitions[7].next = Some(last.partitions[8].replicas.clone());
+        assert!(later(&moving).is_err());
         assert_eq!(
-            later(&|next| next.partitions[7].next = Some(last.partitions[8].replicas.clone())),
+            later(&|next| {
+                moving(next);
+                next.partitions[7].config = ConfigVersion(2);
+            }),
             Ok(())
         );
         let moved = |next: &mut Layout| next.partitions[7].replicas = last.partitions[8].replicas.clone();
