@@ -76,8 +76,17 @@ impl Stage<'_> {
             self.world.cut(client, leader);
         }
         self.world.restart(leader);
-        let within = KILLED_WITHIN + self.messages();
-        self.ended(load, LOAD, within, &format!("after {leader} is killed in a healthy cluster"))?;
+        let mut within = FROZEN_WITHIN + KILLED_WITHIN + self.messages();
+        if self.plan.browsers > 0 {
+            within += FAR_LONGER;
+        }
+        // Some wait for it when it is back and cannot be reached by them.
+        self.ended(
+            load,
+            LOAD,
+            within,
+            &format!("after {leader} is killed, and then not reached by clients"),
+        )?;
         self.world.run_for(TAKEN_BACK);
         // The third one notices first that the leader hangs, and does not pass on what it is asked next.
         self.world.freeze(leader);
@@ -87,10 +96,6 @@ impl Stage<'_> {
         self.world.run_for(PASSED_ON + Duration::from_millis(self.plan.latency_ms + self.plan.jitter_ms / 2));
         self.world.kill(between);
         self.world.restart(between);
-        let mut within = FROZEN_WITHIN + KILLED_WITHIN + self.messages();
-        if self.plan.browsers > 0 {
-            within += FAR_LONGER;
-        }
         let although = format!("after {leader} hangs and {between}, which passes requests on, is killed");
         self.ended(load, AHEAD, within, &although)?;
         self.goes_on_when_all_is_changed(leader, true);
