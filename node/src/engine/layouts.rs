@@ -195,7 +195,7 @@ impl Inner {
             Ok(()) => self.set_view(view),
             Err(error) => {
                 sometimes!("a layout cannot be kept on the disk");
-                tracing::error!(%error, "the layout could not be kept in the data folder: the one before stays in force");
+                tracing::error!(%error, "the layout could not be kept in the data folder: the one before stays in force until the disk takes it, check its room and health");
                 return false;
             }
         }

@@ -230,7 +230,7 @@ pub fn check_successor(last: &Layout, next: &Layout) -> Result<(), Invalid> {
             || (new.config == old.config && (&new.replicas, &new.next) != (&old.replicas, &old.next))
         {
             return Err(Invalid::owned(format!(
-                "the layout gives partition {partition} other replicas without a higher config: {ASK}"
+                "the layout gives partition {partition} other replicas or next ones without a higher config: {ASK}"
             )));
         }
     }
