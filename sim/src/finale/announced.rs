@@ -6,9 +6,10 @@ use holdfast::ClusterStatus;
 use node::registry::RegistryTiming;
 use tokio::time::sleep;
 
-use super::{KILLED_WITHIN, Stage, not_prompt};
+use super::{KILLED_WITHIN, PATIENCE, Stage, not_prompt};
 use crate::registry::RegistryFault;
 use crate::run::Failure;
+use crate::workload::key_name;
 use crate::world::{World, zone_of};
 
 /// Operations begin within this time, and the node is asked in the middle of it.
@@ -101,17 +102,25 @@ impl Stage<'_> {
     /// A machine loses its power while its node stops, and is back at once; then another node is killed for good: nobody
     /// may go on taking the first one for one that is about to leave.
     pub(super) fn stop_cut_short(mut self) -> Result<(), Failure> {
-        let (node, nodes) = (self.node(), self.world.nodes());
-        let others: Vec<_> = nodes.into_iter().filter(|other| *other != node).collect();
-        let other = self.random.pick(&others);
+        // Both keep the same key, so that it needs them.
+        let mut replicas = self.world.usual_leaders(&key_name(0));
+        if replicas.len() < 3 {
+            return Ok(());
+        }
+        let mut one = || replicas.swap_remove(self.random.index(replicas.len()));
+        let (node, other, third) = (one(), one(), one());
         self.world.supervise(false);
         self.world.ask_to_stop(&node);
-        let after = self.random.log_ms(4, 64);
-        self.world.run_for(after);
+        // The others have heard it, mostly.
+        let after = self.plan.latency_ms + self.plan.jitter_ms / 2 + self.random.below(20);
+        self.world.run_for(Duration::from_millis(after));
         self.world.power_loss(&node);
         self.world.restart(&node);
         self.world.kill(&other);
-        let load = self.some_load(LOAD);
+        let mut load = self.some_load(LOAD);
+        // Whoever is not told by its client of another way has to find the first one again itself.
+        let client = self.random.pick(&self.plan.client_names());
+        load.push(self.one_put(&client, &key_name(0), &third, PATIENCE));
         let within = BACK_WITHIN + self.messages();
         let although =
             format!("after {node} lost its power while it stopped and is back, and {other} is killed");

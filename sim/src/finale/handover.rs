@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast::Condition;
 use tokio::time::Instant;
 
-use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Kinds, Load, Size, Stage, Took};
+use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Kinds, Load, PATIENCE, Size, Stage, Took};
 use crate::client::Course;
 use crate::run::Failure;
 use crate::workload::key_name;
@@ -13,8 +13,6 @@ use crate::world::Job;
 
 /// Operations begin within this time.
 const LOAD: Duration = Duration::from_millis(200);
-/// How long a put of a client of another make may take, where it has enough time.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// Keys to look at, and those of them to take, for a leader's.
 const KEYS_SEEN: usize = 300;
 const KEYS_MAX: usize = 40;
@@ -140,7 +138,13 @@ impl Stage<'_> {
     }
 
     /// One put by a client of another make.
-    fn one_put(&mut self, client: &str, key: &str, node: &str, limit: Duration) -> (String, Job<Vec<Took>>) {
+    pub(super) fn one_put(
+        &mut self,
+        client: &str,
+        key: &str,
+        node: &str,
+        limit: Duration,
+    ) -> (String, Job<Vec<Took>>) {
         let (key, node) = (key.to_owned(), node.to_owned());
         let job = self.world.spawn(client, move |client| async move {
             let began = Instant::now();

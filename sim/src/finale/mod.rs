@@ -26,6 +26,8 @@ const OPS: u64 = 6;
 /// How long an operation may take when a node is killed, and when one hangs; beside the time of its messages.
 const KILLED_WITHIN: Duration = Duration::from_millis(300);
 const FROZEN_WITHIN: Duration = Duration::from_secs(1);
+/// How long a put of a client of another make may take, where it has enough time.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// What a page in a browser waits longer before it asks a second node.
 const FAR_LONGER: Duration = Duration::from_secs(2);
 /// Messages that follow one another in an operation that meets a node which is gone: it is passed on, another node takes
@@ -44,10 +46,11 @@ pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result
     let stage = Stage { world, plan, random };
     match act {
         0 => stage.killed(),
+        1 | 2 if !stage.is_patient() => stage.frozen_for_large_bodies(),
         1 | 2 => stage.frozen(),
         3 => stage.hung_while_nobody_answers(),
         4 | 5 => stage.stopped(),
-        6 => stage.stop_cut_short(),
+        6 | 10 => stage.stop_cut_short(),
         7 => stage.deposed_in_the_middle(),
         8 => stage.passed_on_and_lost(),
         9 => stage.killed_after_a_takeover(),
@@ -143,9 +146,14 @@ impl Stage<'_> {
         self.load(within, Size { ops: OPS, keys: self.plan.keys, kinds: Kinds::Usual })
     }
 
-    /// Time of messages, beside what nodes take.
+    /// Time of messages, beside what nodes take: those of the operation, and those of the writes of the same key that
+    /// it waits for.
     fn messages(&self) -> Duration {
+        let clients = u64::try_from(self.plan.client_names().len()).expect("few");
+        let writes_before = clients * OPS * 2 / 3 / u64::try_from(self.plan.keys).expect("few").max(1);
+        let usual_us = self.plan.latency_ms * 1_000 + self.plan.jitter_ms * 500;
         MESSAGES * Duration::from_millis(self.plan.latency_ms + self.plan.jitter_ms)
+            + Duration::from_micros(2 * writes_before * usual_us)
     }
 
     /// Waits for the load, which was begun within `began_within`. No operation may have taken longer than `within`.

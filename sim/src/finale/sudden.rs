@@ -6,10 +6,13 @@ use holdfast::Condition;
 use holdfast_core::client::Policy;
 use tokio::time::{Instant, sleep};
 
-use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Kinds, Load, OPS, Size, Stage, Took};
+use super::{
+    FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Kinds, Load, OPS, PATIENCE, Size, Stage, Took, not_prompt,
+};
 use crate::client::Course;
 use crate::run::Failure;
 use crate::workload::{key_name, keys};
+use crate::world::Mode;
 
 /// Operations begin within this time, and the node goes early in it.
 const LOAD: Duration = Duration::from_millis(200);
@@ -18,13 +21,18 @@ const GOES_AFTER: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(120);
 /// What was with a frozen node is carried out soon after it goes on.
 const CARRIED_OUT: Duration = Duration::from_millis(300);
-/// How long a put of a client of another make may take, where it has enough time.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// Most puts of one client, one after the other; and those that it makes at the same time.
 const ONE_BY_ONE_MAX: usize = 40;
 const AT_ONCE: usize = 60;
 /// Keys that are changed meanwhile.
 const CHANGED_MAX: usize = 5;
+/// Puts of one client, one after the other, whose bodies may take longer than the client has; and how many of the last
+/// ones may not all fail.
+const LARGE_PUTS: usize = 24;
+const LARGE_LAST: usize = 6;
+/// Bodies are not larger than this, and messages not slower, so that a healthy node has enough time.
+const LARGE_BYTES_MAX: u64 = 900_000;
+const LARGE_MESSAGE_MS_MAX: u64 = 7;
 
 impl Stage<'_> {
     /// Two nodes, one after the other, each back soon: the second had to take over from the first, perhaps.
@@ -132,6 +140,49 @@ impl Stage<'_> {
             self.slow_clients(&node, Duration::ZERO);
         }
         self.goes_on_when_all_is_changed(&node, true);
+        Ok(())
+    }
+
+    /// The usual leader hangs, and clients in a hurry send it bodies that take all their time: only the deadline itself
+    /// tells them that it does not answer.
+    pub(super) fn frozen_for_large_bodies(self) -> Result<(), Failure> {
+        let key = key_name(0);
+        let Some(node) = self.world.usual_leader(&key) else { return Ok(()) };
+        // Through the windows of HTTP/2 such a body takes too many round trips.
+        if self.plan.mode == Mode::Wire || self.plan.latency_ms + self.plan.jitter_ms > LARGE_MESSAGE_MS_MAX {
+            return Ok(());
+        }
+        self.world.freeze(&node);
+        // The other nodes know it.
+        self.world.run_for(FROZEN_WITHIN);
+        let start = |(number, client): (usize, String)| {
+            let in_browser = number + self.plan.browsers >= self.plan.clients;
+            let policy = if in_browser { Policy::FAR } else { Policy::NEAR };
+            let bytes = self.plan.timeout_ms * u64::from(policy.upload_bytes_per_s_min) / 1_000;
+            if bytes > LARGE_BYTES_MAX {
+                return None;
+            }
+            let (key, bytes) = (key.clone(), usize::try_from(bytes).expect("at most the largest"));
+            let job = self.world.spawn(&client, move |client| async move {
+                let mut answered = Vec::new();
+                for _ in 0..LARGE_PUTS {
+                    answered.push(client.put(&key, Condition::Always, bytes).await.is_ok());
+                }
+                answered
+            });
+            Some((client, job))
+        };
+        let jobs: Vec<_> = self.plan.client_names().into_iter().enumerate().filter_map(start).collect();
+        for (client, job) in jobs {
+            let answered = self.world.wait(job);
+            if !answered[LARGE_PUTS - LARGE_LAST..].contains(&true) {
+                let why = format!(
+                    "the last {LARGE_LAST} of {LARGE_PUTS} puts by {client} fail, although only {node} hangs"
+                );
+                return not_prompt(why);
+            }
+        }
+        self.world.thaw(&node);
         Ok(())
     }
 
