@@ -139,7 +139,7 @@ impl Plan {
         };
         if plan.timeout_ms == 0 {
             // Hardly enough: many an operation ends without a word.
-            plan.timeout_ms = 6 * (plan.latency_ms + plan.jitter_ms) + 60;
+            plan.timeout_ms = 8 * (plan.latency_ms + plan.jitter_ms) + 50;
         }
         plan.faults = random_faults(&plan, random.fork("faults"));
         let rots = |fault: &PlannedFault| matches!(fault.fault, Fault::Disk { fault: DiskFault::Rot, .. });
@@ -329,13 +329,17 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     // The layout changes, and soon there is nobody any more who could tell all nodes.
     if random.fork("last layout").one_in(4) {
         let mut random = random.fork("last layout's");
-        let (unseen_by, other) = (random.pick(&plan.node_names()), random.pick(&plan.node_names()));
+        let unseen_by = random.pick(&plan.node_names());
         let lasts_ms = 1 + random.below(1_000);
         let at_ms = plan.time_ms - lasts_ms;
-        if unseen_by != other && random.one_in(2) {
-            // Nor does it hear of it from a node that may lead.
-            let fault = Fault::Cut { a: unseen_by.clone(), b: other };
+        if random.one_in(2) {
+            // And the disk of a node does not take it, and the node is started again.
+            let node = random.pick(&plan.node_names());
+            let again = Fault::Kill { node: node.clone() };
+            let fault =
+                Fault::Disk { node, fault: DiskFault::WriteError, files: FileKind::Layout, one_in: 1 };
             faults.push(PlannedFault { at_ms, lasts_ms, fault });
+            faults.push(PlannedFault { at_ms: plan.time_ms - 1, lasts_ms: 20, fault: again });
         }
         let fault = Fault::Relayout { unseen_by: Some(unseen_by) };
         faults.push(PlannedFault { at_ms, lasts_ms: 2 * lasts_ms, fault });
@@ -350,14 +354,20 @@ fn random_faults(plan: &Plan, mut random: Random) -> Vec<PlannedFault> {
     if destroys && random.fork("rot").one_in(4) {
         let mut random = random.fork("rot's");
         let node = Random::new(plan.seed, "the node whose disk destroys").pick(&plan.node_names());
-        let again = Fault::Kill { node: node.clone() };
-        let fault = Fault::Disk { node, fault: DiskFault::Rot, files: FileKind::Base, one_in: 1 };
         let at_ms = plan.time_ms / 2 + random.below(plan.time_ms / 2);
-        // Most of the file is free.
-        let many = 4 + random.index(24);
-        faults.extend(std::iter::repeat_n(PlannedFault { at_ms, lasts_ms: 1, fault }, many));
-        // What it has in memory is not read again.
-        faults.push(PlannedFault { at_ms: at_ms + 2, lasts_ms: 20, fault: again });
+        let rot =
+            |one_in| Fault::Disk { node: node.clone(), fault: DiskFault::Rot, files: FileKind::Base, one_in };
+        if random.one_in(2) {
+            // Most of the file is free; and too many keep it from being opened.
+            let many = 1 + random.index(12);
+            faults.extend(std::iter::repeat_n(PlannedFault { at_ms, lasts_ms: 1, fault: rot(1) }, many));
+            // What it has in memory is not read again.
+            let again = Fault::Kill { node: node.clone() };
+            faults.push(PlannedFault { at_ms: at_ms + 2, lasts_ms: 20, fault: again });
+        } else {
+            let lasts_ms = 200 + random.below(1_000);
+            faults.push(PlannedFault { at_ms, lasts_ms, fault: rot(2 + random.below(4)) });
+        }
     }
     faults.sort_by_key(|fault| fault.at_ms);
     faults

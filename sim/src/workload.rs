@@ -100,9 +100,12 @@ impl Storm {
     }
 }
 
+/// What the names of keys begin with.
+pub(crate) const KEYS_BEGIN: &str = "key-";
+
 /// The name of a key.
 pub fn key_name(number: usize) -> String {
-    format!("key-{number}")
+    format!("{KEYS_BEGIN}{number}")
 }
 
 /// All keys of a plan.
@@ -128,7 +131,7 @@ pub(crate) fn random_ops(plan: &Plan, random: &Random) -> Vec<PlannedOp> {
     for client in 0..plan.clients {
         let mut random = random.fork(&format!("client {client}"));
         // Swarm: some clients are busy, some mostly wait; and all of them come in bursts.
-        let pause_ms = random.pick(&[8, 30, 30, 100]) * plan.time_ms / TIME_MS;
+        let pause_ms = random.pick(&[16, 40, 40, 100]) * plan.time_ms / TIME_MS;
         let mut at_ms = random.below(50);
         while at_ms < plan.time_ms {
             ops.push(random_op(client, at_ms, plan.keys, style, &mut random));

@@ -117,6 +117,22 @@ fn deadlines_shorter_than_a_hedge_find_a_hung_leader_too() {
     assert!(matches!(run.effects[0], Effect::Send { slot: Slot(1), .. }));
 }
 
+/// Seed 138 of the simulator: a client in a hurry suspected all nodes, one of which hung, and asked only that one.
+#[test]
+fn where_all_are_suspected_each_has_its_turn() {
+    let mut router = router();
+    let mut asked = Vec::new();
+    for now_ms in (10..1_000).step_by(60).take(12) {
+        let mut run =
+            Run::begin_with(router, Spec { deadline_ms: now_ms + 50, ..spec(Kind::Mutation) }, now_ms);
+        let Effect::Send { slot, .. } = run.effects[0] else { panic!("it asks a node first") };
+        asked.push(slot.index());
+        run.time(now_ms + 50);
+        router = run.router;
+    }
+    assert_eq!(asked, [0, 0, 1, 1, 2, 2, 0, 1, 2, 0, 1, 2]);
+}
+
 #[test]
 fn a_hung_leader_costs_one_hedge_under_the_same_op_id() {
     let mut run = Run::begin(Kind::Mutation);

@@ -69,6 +69,8 @@ struct Peer {
     heard_ms: u64,
     strikes: u8,
     suspected: bool,
+    /// While suspected: when it failed last.
+    failed_ms: u64,
     /// While suspected: when to probe it.
     probe_at: u64,
     /// Times it became suspected, or a probe failed, since it last carried out an operation.
@@ -84,8 +86,8 @@ struct Known {
     placement: Vec<u16>,
 }
 
-/// What makes a node better than another, smallest first: times tried, rank, place.
-type Key = (u32, u8, usize);
+/// What makes a node better than another, smallest first: times tried, rank, time of the last failure, place.
+type Key = (u32, u8, u64, usize);
 
 /// How an operation stands with a slot: see [`Router::choose`].
 pub(super) struct Tried {
@@ -272,8 +274,8 @@ impl Router {
     }
 
     /// The best node for the next attempt, and how often this operation tried it already: never one that is busy with
-    /// it now; the least tried; then replicas before others, trusted before suspected, the usual leader first for
-    /// mutations, any for reads (by `spread`).
+    /// it now; the least tried; then replicas before others, trusted before suspected, of these the one that failed
+    /// longest ago, so that each gets its turn; the usual leader first for mutations, any for reads (by `spread`).
     pub(super) fn choose(
         &self,
         kind: Kind,
@@ -291,21 +293,21 @@ impl Router {
         let mut best: Option<(Key, Slot)> = None;
         let key = |slot: Slot, rank: u8, place: usize| {
             let Tried { busy, times } = tried(slot);
-            (!busy).then_some((times, rank, place))
+            (!busy).then_some((times, rank, self.peers[slot.index()].failed(), place))
         };
         for (position, slot) in partition.into_iter().flat_map(|p| self.replicas(p)).enumerate() {
             let rank = self.peers[slot.index()].rank() * 3;
             let Some(key) = key(slot, rank, place(position, replicas)) else {
                 continue;
             };
-            if key == (0, 0, 0) {
+            if key == (0, 0, 0, 0) {
                 return Some((slot, 0));
             }
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, slot));
             }
         }
-        if best.is_none_or(|((times, rank, _), _)| times > 0 || rank > 0) {
+        if best.is_none_or(|((times, rank, ..), _)| times > 0 || rank > 0) {
             for slot in self.slots() {
                 let peer = &self.peers[slot.index()];
                 let rank = peer.rank() * 3 + if peer.member { 1 } else { 2 };
@@ -363,6 +365,7 @@ impl Router {
     /// `slot` answered that it cannot, or let an attempt wait: suspected when that goes on.
     pub(super) fn on_strike(&mut self, slot: Slot, now_ms: u64) {
         let peer = &mut self.peers[slot.index()];
+        peer.failed_ms = now_ms;
         peer.strikes += 1;
         if peer.strikes >= STRIKES_MAX {
             sometimes!("a client suspects a node that answers, but carries nothing out");
@@ -382,6 +385,7 @@ impl Router {
     pub(super) fn suspect(&mut self, slot: Slot, now_ms: u64) {
         let policy = &self.policy;
         let peer = &mut self.peers[slot.index()];
+        peer.failed_ms = now_ms;
         if peer.suspected && now_ms < peer.probe_at {
             return;
         }
@@ -404,6 +408,7 @@ impl Peer {
             heard_ms: 0,
             strikes: 0,
             suspected: false,
+            failed_ms: 0,
             probe_at: 0,
             level: 0,
         }
@@ -411,6 +416,11 @@ impl Peer {
 
     fn of_use(&self) -> bool {
         self.member || self.seed
+    }
+
+    /// When it failed last, if it is suspected.
+    fn failed(&self) -> u64 {
+        if self.suspected { self.failed_ms } else { 0 }
     }
 
     /// 0 is best. A suspected node comes after one that only the registry misses: what this client saw is newer.

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::Step;
-use crate::disk::{DiskFault, Strike};
+use crate::disk::{DiskFault, Strike, When};
 use crate::registry::RegistryFault;
+
+/// A node that was started has read what it needs to serve.
+const OPEN_AFTER: Duration = Duration::from_millis(40);
 
 /// What is wrong with a disk, and what must happen to the node for it to show.
 pub(super) fn broken_disk(
@@ -31,11 +34,18 @@ pub(super) fn broken_disk(
             ends,
             (back, Step::Restart(node())),
         ],
-        DiskFault::Rot => vec![
-            (at, Step::Rot(node(), strike.files)),
-            (at, Step::Kill("kill", node())),
-            (soon, Step::Restart(node())),
-        ],
+        DiskFault::Rot => {
+            let again = [(at, Step::Kill("kill", node())), (soon, Step::Restart(node()))];
+            if strike.when == When::OneIn(1) {
+                // Somewhere, as it lies there: most of it is free, or never read again.
+                let rots = (at, Step::Rot(node(), strike.files));
+                return std::iter::once(rots).chain(again).collect();
+            }
+            // What it has read when it serves is whole.
+            let open = soon + OPEN_AFTER;
+            let ends = (end.max(open + OPEN_AFTER), Step::MendDisk(node(), fault));
+            again.into_iter().chain([(open, Step::BreakDisk(node(), fault, strike)), ends]).collect()
+        }
         DiskFault::LostWrite | DiskFault::MisdirectedWrite => {
             vec![begins, ends, (end, Step::Kill("kill", node())), (back, Step::Restart(node()))]
         }

@@ -456,7 +456,9 @@ impl fmt::Display for Fault {
             Self::Disk { node, fault, files, one_in } => {
                 let where_ = files.title();
                 match fault {
-                    DiskFault::Rot => write!(f, "a bit of {where_} rots on the disk of {node}"),
+                    DiskFault::Rot if *one_in == 1 => {
+                        write!(f, "a bit of {where_} rots on the disk of {node}")
+                    }
                     fault => {
                         write!(f, "on the disk of {node}, of {where_}: {}, one in {one_in}", fault.title())
                     }

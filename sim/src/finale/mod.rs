@@ -48,7 +48,7 @@ pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result
         0 => stage.killed(),
         1 | 2 if !stage.is_patient() => stage.frozen_for_large_bodies(),
         1 | 2 => stage.frozen(),
-        3 => stage.hung_while_nobody_answers(),
+        3 | 11 => stage.hung_while_nobody_answers(),
         4 | 5 => stage.stopped(),
         6 | 10 => stage.stop_cut_short(),
         7 => stage.deposed_in_the_middle(),
