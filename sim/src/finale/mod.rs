@@ -54,7 +54,7 @@ pub(crate) fn play(world: &mut World, plan: &Plan, mut random: Random) -> Result
         7 => stage.deposed_in_the_middle(),
         8 => stage.passed_on_and_lost(),
         9 => stage.killed_after_a_takeover(),
-        _ => Ok(()),
+        _ => stage.answered_to_nobody(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdfast::Condition;
 use holdfast_core::client::Policy;
+use holdfast_core::history::HISTORY_ENTRIES_MAX;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -24,6 +25,8 @@ const CARRIED_OUT: Duration = Duration::from_millis(300);
 /// Most puts of one client, one after the other; and those that it makes at the same time.
 const ONE_BY_ONE_MAX: usize = 40;
 const AT_ONCE: usize = 60;
+/// Puts after which a key does not remember an earlier one.
+const FORGOTTEN_AFTER: usize = HISTORY_ENTRIES_MAX + 4;
 /// Keys that are changed meanwhile.
 const CHANGED_MAX: usize = 5;
 /// Puts of one client, one after the other, whose bodies may take longer than the client has; and how many of the last
@@ -193,12 +196,14 @@ impl Stage<'_> {
             return Ok(());
         }
         let (node, gone) = (self.node(), self.random.one_in(2));
+        // When the others cannot even be connected to, the request at the node is the only one under way.
+        let down = self.random.one_in(2);
         let keys = self.plan.keys.min(CHANGED_MAX);
         if gone {
             self.change_all(true);
         }
         self.world.freeze(&node);
-        self.others_apart(&node, true);
+        self.others_away(&node, down, true);
         let kinds = if gone { Kinds::OfNothing } else { Kinds::Usual };
         let load = self.load(LOAD, Size { ops: OPS, keys, kinds });
         self.world.run_for(LOAD + self.messages());
@@ -208,7 +213,7 @@ impl Stage<'_> {
         }
         let apart = silence + LOAD + Duration::from_millis(self.random.below(1_000));
         self.world.run_for(apart);
-        self.others_apart(&node, false);
+        self.others_away(&node, down, false);
         let mut within = apart + LOAD + FROZEN_WITHIN + FAR_LONGER + 2 * self.messages();
         if self.plan.browsers > 0 {
             within += FAR_LONGER;
@@ -221,14 +226,53 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn others_apart(&mut self, node: &str, apart: bool) {
+    /// A put is carried out, its answer is lost, and the key forgets it before its client asks another node: the client
+    /// may not begin anew then, as if it had not happened.
+    pub(super) fn answered_to_nobody(self) -> Result<(), Failure> {
+        let key = key_name(0);
+        let order = self.world.usual_leaders(&key);
+        let [leader, other, ..] = order.as_slice() else { return Ok(()) };
+        // The last one is a page in a browser, perhaps: that asks another node late.
+        let Some(client) = self.plan.client_names().pop().filter(|_| self.is_patient()) else {
+            return Ok(());
+        };
+        self.world.cut_one_way(leader, &client);
+        let name = key.clone();
+        let unanswered = self.world.spawn(&client, move |client| async move {
+            client.put(&name, Condition::Always, 0).await.is_ok()
+        });
+        self.world.run_for(self.messages() / 3);
+        let other = other.clone();
+        let forgotten = self.world.spawn(&client, move |client| async move {
+            let seen = client.get_through(&client.only(&other), &key).await.is_ok();
+            let one = |_| client.put_plain(&key, Condition::Always, 0, Course::once(&other, PATIENCE));
+            futures_util::future::join_all((0..FORGOTTEN_AFTER).map(one)).await;
+            seen
+        });
+        self.world.wait(unanswered);
+        self.world.wait(forgotten);
+        self.world.heal_one_way(leader, &client);
+        Ok(())
+    }
+
+    /// The other nodes are down, or do not reach each other; or not any more.
+    fn others_away(&mut self, node: &str, down: bool, away: bool) {
         let others = self.others(node);
+        if down {
+            self.world.supervise(!away);
+        }
         for (number, a) in others.iter().enumerate() {
-            for b in &others[number + 1..] {
-                if apart {
-                    self.world.cut(a, b);
-                } else {
-                    self.world.heal(a, b);
+            match (down, away) {
+                (true, true) => self.world.kill(a),
+                (true, false) => self.world.restart(a),
+                (false, _) => {
+                    for b in &others[number + 1..] {
+                        if away {
+                            self.world.cut(a, b);
+                        } else {
+                            self.world.heal(a, b);
+                        }
+                    }
                 }
             }
         }
