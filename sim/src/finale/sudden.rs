@@ -211,7 +211,9 @@ impl Stage<'_> {
         for client in self.plan.client_names() {
             self.world.cut_one_way(&client, &node);
         }
-        let apart = silence + LOAD + Duration::from_millis(self.random.below(1_000));
+        // So long, perhaps, that what was lost on a connection would be sent again only long after.
+        let longer = if !down && self.random.one_in(2) { 3_300 } else { 0 };
+        let apart = silence + LOAD + Duration::from_millis(longer + self.random.below(400));
         self.world.run_for(apart);
         self.others_away(&node, down, false);
         let mut within = apart + LOAD + FROZEN_WITHIN + FAR_LONGER + 2 * self.messages();
