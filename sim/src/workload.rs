@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::SimClient;
+use crate::disk::KEYS_BEGIN;
 use crate::plan::{Plan, TIME_MS};
 use crate::random::Random;
 
@@ -99,9 +100,6 @@ impl Storm {
         }
     }
 }
-
-/// What the names of keys begin with.
-pub(crate) const KEYS_BEGIN: &str = "key-";
 
 /// The name of a key.
 pub fn key_name(number: usize) -> String {

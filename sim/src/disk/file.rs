@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::Random;
 use super::paged::{Paged, is_zeros};
-use crate::workload::KEYS_BEGIN;
+
+/// What the names of keys begin with in workloads: by it rot finds records, which most of a file is not.
+pub const KEYS_BEGIN: &str = "key-";
 
 /// What a disk writes in one piece.
 pub const SECTOR_BYTES: usize = 512;

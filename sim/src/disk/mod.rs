@@ -28,8 +28,8 @@ use attached::Attached;
 pub use crash::CrashPoint;
 use fault::Faults;
 pub use fault::{DiskFault, FileKind, Strike, When};
-pub use file::SECTOR_BYTES;
 use file::{Astray, Content, Fate, Part};
+pub use file::{KEYS_BEGIN, SECTOR_BYTES};
 pub use latency::Latency;
 use names::Names;
 
