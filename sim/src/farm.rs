@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use crate::hooks;
 use crate::plan::Plan;
 use crate::real_world;
-use crate::run::{Failure, Outcome, run};
+use crate::run::{Failure, OUT_OF_TIME, Outcome, run};
 use crate::trace::{Detail, Trace};
 use crate::world::Mode;
 
 /// The first argument of a worker.
 pub const WORKER: &str = "worker";
-/// Real seconds after which a run hangs.
+/// Real seconds after which a run is ended, if nobody says less.
 const RUN_SECONDS_MAX: u32 = 40;
 /// Debug builds are generous with it.
 const STACK_BYTES: usize = 64 << 20;
@@ -66,6 +66,7 @@ impl Job {
 struct Order {
     job: Job,
     lines: bool,
+    seconds_max: u32,
 }
 
 /// Workers.
@@ -77,13 +78,15 @@ pub struct Farm {
     pub workers: usize,
     /// Set in the workers' environment.
     pub env: Vec<(String, String)>,
+    /// Real seconds after which a run is ended, with a verdict.
+    pub run_seconds_max: u32,
 }
 
 impl Farm {
     /// As many workers as processors.
     pub fn new(program: &Path) -> Self {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        Self { program: program.to_owned(), workers, env: Vec::new() }
+        Self { program: program.to_owned(), workers, env: Vec::new(), run_seconds_max: RUN_SECONDS_MAX }
     }
 
     /// Runs jobs until there are none left, or `on_outcome` says no. Keeps no lines.
@@ -127,6 +130,7 @@ struct Worker {
     child: Child,
     orders: ChildStdin,
     outcomes: BufReader<ChildStdout>,
+    run_seconds_max: u32,
 }
 
 impl Worker {
@@ -145,11 +149,11 @@ impl Worker {
         let missing = || io::Error::other("a worker has no pipe");
         let orders = child.stdin.take().ok_or_else(missing)?;
         let outcomes = BufReader::new(child.stdout.take().ok_or_else(missing)?);
-        Ok(Self { child, orders, outcomes })
+        Ok(Self { child, orders, outcomes, run_seconds_max: farm.run_seconds_max })
     }
 
     fn run(&mut self, job: Job, lines: bool) -> io::Result<Outcome> {
-        let mut order = serde_json::to_vec(&Order { job, lines })?;
+        let mut order = serde_json::to_vec(&Order { job, lines, seconds_max: self.run_seconds_max })?;
         order.push(b'\n');
         self.orders.write_all(&order)?;
         let mut line = String::new();
@@ -185,23 +189,23 @@ pub fn work() -> io::Result<()> {
         if orders.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let Order { job, lines } = serde_json::from_str(&line)?;
+        let Order { job, lines, seconds_max } = serde_json::from_str(&line)?;
         let plan = job.plan();
         // SAFETY: this process has one thread, so the child has all of its state.
         match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error()),
             0 => {
                 // SAFETY: has no preconditions. A child that takes longer is ended by its signal.
-                unsafe { libc::alarm(RUN_SECONDS_MAX) };
+                unsafe { libc::alarm(seconds_max) };
                 carry_out(plan, lines);
             }
-            child => reap(child)?,
+            child => reap(child, seconds_max)?,
         }
     }
 }
 
 /// Waits for a child. One that did not tell its outcome itself was ended.
-fn reap(child: libc::pid_t) -> io::Result<()> {
+fn reap(child: libc::pid_t, seconds_max: u32) -> io::Result<()> {
     let mut status = 0;
     // SAFETY: the child is this process's own, and the status is written to a local.
     if unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
@@ -210,7 +214,7 @@ fn reap(child: libc::pid_t) -> io::Result<()> {
     if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
         let failure = if signal == libc::SIGALRM {
-            Failure::new("hang", format!("it did not end within {RUN_SECONDS_MAX} real seconds"))
+            Failure::new(OUT_OF_TIME, format!("it did not end within {seconds_max} real seconds"))
         } else if signal == libc::SIGSYS {
             Failure::new("not simulated", real_world::ASKED)
         } else {

@@ -186,7 +186,8 @@ impl Plan {
         serde_json::to_string_pretty(self).expect("a plan is plain data")
     }
 
-    fn check(&self) -> Result<(), PlanError> {
+    /// Whether it can be run.
+    pub(crate) fn check(&self) -> Result<(), PlanError> {
         let limits = [
             ("nodes", self.nodes, 1, NODES_MAX),
             ("clients", self.clients, 1, CLIENTS_MAX),

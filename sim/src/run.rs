@@ -37,6 +37,9 @@ const AT_REST_WITHIN: Duration = Duration::from_secs(70);
 /// A client's operation that is not over by then hangs.
 const PROGRAM_WITHIN: Duration = Duration::from_secs(120);
 
+/// The kind of failure of a run that had to be ended from outside.
+pub(crate) const OUT_OF_TIME: &str = "out of time";
+
 /// What came of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
@@ -79,6 +82,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether the run had to be ended from outside: it may have been in a loop without end.
+    pub fn is_out_of_time(&self) -> bool {
+        self.kind == OUT_OF_TIME
+    }
+
     /// Without operations.
     pub fn new(kind: &str, sentence: impl Into<String>) -> Self {
         Self { kind: kind.to_owned(), sentence: sentence.into(), guilty: Vec::new(), lines: Vec::new() }
@@ -156,8 +164,11 @@ impl<'p> Run<'p> {
     fn all(&mut self) -> Result<(), Failure> {
         self.first_start()?;
         self.safety();
+        self.is_lawful()?;
         self.liveness()?;
+        self.is_lawful()?;
         self.heal()?;
+        self.is_lawful()?;
         finale::play(&mut self.world, self.plan, self.random.fork("finale"))?;
         self.read_everywhere()?;
         self.at_rest()?;
@@ -420,6 +431,11 @@ impl<'p> Run<'p> {
             AT_REST_WITHIN.as_secs()
         );
         Err(Failure::new("not at rest", why))
+    }
+
+    /// What follows on a violation may take long, and tells nothing.
+    fn is_lawful(&self) -> Result<(), Failure> {
+        self.oracles().map_or(Ok(()), Err)
     }
 
     fn oracles(&self) -> Option<Failure> {

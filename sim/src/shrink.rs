@@ -1,14 +1,31 @@
-//! Makes a failing plan small: takes away faults, operations, clients, keys and time, as long as it fails alike.
+//! Makes a failing plan small: takes away faults, operations, clients, keys, nodes and time, as long as it fails alike.
 //!
 //! It works because the choices of a run depend on what they are about, not on how many were made before: without a
-//! fault, the rest of the plan goes on as it did.
+//! fault, the rest of the plan goes on as it did. Where a failure hangs on a coincidence, what is left must coincide
+//! again: so smaller plans are also tried with other seeds and moments.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::farm::{Farm, Job};
 use crate::plan::Plan;
+use crate::random::Random;
 use crate::run::Failure;
+
+/// Most faults, and operations, of a plan that a person takes in at once.
+pub const SMALL: (usize, usize) = (3, 6);
+/// Smaller plans with another seed that pass, one after another, before it is given up to find one that fails; of a plan
+/// that is not [`SMALL`] as many as there is time for.
+const MISSES: usize = 150;
+/// Before single faults and operations are taken away, some more of such plans are tried: each that fails saves many.
+const MISSES_EARLY: usize = 40;
+/// How much longer than the plan's own run a smaller one's may take: in a loop that never ends there is nothing to see.
+const RUN_FACTOR: u32 = 4;
+const RUN_SECONDS_MIN: u32 = 3;
+/// An operation, tried at another moment, is moved so far at most.
+const MOVED_MS: u64 = 20;
+/// Seeds that are tried: they are read and typed by people.
+const SEEDS: u64 = 1_000_000;
 
 /// A smaller plan.
 #[derive(Clone, Debug)]
@@ -23,23 +40,29 @@ pub struct Shrunk {
 
 /// Shrinks for at most `limit` of real time. `None`: the plan does not fail.
 pub fn shrink(farm: &Farm, plan: Plan, limit: Duration) -> io::Result<Option<Shrunk>> {
+    let began = Instant::now();
     let outcome = farm.run_one(Job::Plan(Box::new(plan.clone())), false)?;
     let Some(failure) = outcome.failure else { return Ok(None) };
-    let mut search = Search { farm, best: plan, failure, runs: 1, end: Instant::now() + limit };
-    loop {
-        let before = size(&search.best);
-        search.drop_faults()?;
-        search.drop_ops()?;
-        search.simplify()?;
-        if size(&search.best) == before || search.is_over() {
-            break;
-        }
+    let mut farm = farm.clone();
+    if !failure.is_out_of_time() {
+        let seconds = u32::try_from(began.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let seconds = seconds.saturating_mul(RUN_FACTOR).max(RUN_SECONDS_MIN);
+        farm.run_seconds_max = farm.run_seconds_max.min(seconds);
     }
+    let random = Random::new(plan.seed, "shrink");
+    let mut search = Search { farm: &farm, best: plan, failure, runs: 1, end: began + limit, random };
+    search.all()?;
     Ok(Some(Shrunk { plan: search.best, failure: search.failure, runs: search.runs }))
 }
 
-fn size(plan: &Plan) -> (usize, usize, usize, usize, u64) {
-    (plan.faults.len(), plan.ops.len(), plan.clients, plan.nodes, plan.time_ms)
+/// Less is smaller. What a person has to take in counts first.
+fn size(plan: &Plan) -> (usize, usize, usize, usize, usize, u64) {
+    let parts = plan.faults.len() + plan.ops.len();
+    (parts, plan.faults.len(), plan.keys, plan.clients, plan.nodes, plan.time_ms)
+}
+
+fn is_small(plan: &Plan) -> bool {
+    plan.faults.len() <= SMALL.0 && plan.ops.len() <= SMALL.1
 }
 
 struct Search<'f> {
@@ -48,19 +71,41 @@ struct Search<'f> {
     failure: Failure,
     runs: usize,
     end: Instant,
+    random: Random,
 }
 
 impl Search<'_> {
+    fn all(&mut self) -> io::Result<()> {
+        while !self.is_over() {
+            let before = size(&self.best);
+            self.drop_faults(8)?;
+            self.drop_ops(8)?;
+            self.simplify()?;
+            self.with_other_seeds(MISSES_EARLY)?;
+            self.drop_faults(usize::MAX)?;
+            self.drop_ops(usize::MAX)?;
+            if size(&self.best) < before {
+                continue;
+            }
+            let misses = if is_small(&self.best) { MISSES } else { usize::MAX };
+            self.with_other_seeds(misses)?;
+            if size(&self.best) == before {
+                break;
+            }
+        }
+        self.plain()
+    }
+
     fn is_over(&self) -> bool {
         Instant::now() >= self.end
     }
 
     /// Takes the first of the candidates that fails as the plan does. They run side by side.
-    fn take_first(&mut self, candidates: Vec<Plan>) -> io::Result<bool> {
+    fn take_first(&mut self, candidates: impl Iterator<Item = Plan> + Send) -> io::Result<bool> {
         let mut found: Option<(Plan, Failure)> = None;
         let (kind, end) = (self.failure.kind.clone(), self.end);
         let mut runs = 0;
-        let jobs = candidates.into_iter().map(|plan| Job::Plan(Box::new(plan)));
+        let jobs = candidates.filter(|plan| plan.check().is_ok()).map(|plan| Job::Plan(Box::new(plan)));
         self.farm.run_all(jobs, |job, outcome| {
             runs += 1;
             if let (Some(failure), Job::Plan(plan), None) = (outcome.failure, job, &found)
@@ -78,65 +123,142 @@ impl Search<'_> {
         Ok(is_found)
     }
 
-    fn drop_faults(&mut self) -> io::Result<()> {
-        self.drop_parts(|plan| plan.faults.len(), |plan, from, to| drop(plan.faults.drain(from..to)))
+    fn drop_faults(&mut self, parts_max: usize) -> io::Result<()> {
+        self.drop_parts(
+            parts_max,
+            |plan| plan.faults.len(),
+            |plan, from, to| drop(plan.faults.drain(from..to)),
+        )
     }
 
-    fn drop_ops(&mut self) -> io::Result<()> {
-        self.drop_parts(|plan| plan.ops.len(), |plan, from, to| drop(plan.ops.drain(from..to)))
+    fn drop_ops(&mut self, parts_max: usize) -> io::Result<()> {
+        self.drop_parts(parts_max, |plan| plan.ops.len(), |plan, from, to| drop(plan.ops.drain(from..to)))
     }
 
-    /// Larger parts first, then smaller ones, then one by one.
+    /// Larger parts first, then smaller ones; until there are more than `parts_max`, or they are single ones.
     fn drop_parts(
         &mut self,
+        parts_max: usize,
         count: impl Fn(&Plan) -> usize,
-        drop_part: impl Fn(&mut Plan, usize, usize),
+        drop_part: impl Fn(&mut Plan, usize, usize) + Sync,
     ) -> io::Result<()> {
         let mut part = count(&self.best);
         while part > 0 && !self.is_over() {
             let total = count(&self.best);
-            let candidates = (0..total.div_ceil(part))
-                .map(|number| {
-                    let mut plan = self.best.clone();
-                    drop_part(&mut plan, number * part, ((number + 1) * part).min(total));
-                    plan
-                })
-                .collect();
-            if !self.take_first(candidates)? {
-                part = if part == 1 { 0 } else { part.div_ceil(2) };
-            } else {
+            let parts = total.div_ceil(part);
+            if parts > parts_max {
+                break;
+            }
+            let whole = self.best.clone();
+            let candidates = (0..parts).map(|number| {
+                let mut plan = whole.clone();
+                drop_part(&mut plan, number * part, ((number + 1) * part).min(total));
+                plan
+            });
+            if self.take_first(candidates)? {
                 part = part.min(count(&self.best));
+            } else {
+                part = if part == 1 { 0 } else { part.div_ceil(2) };
             }
         }
         Ok(())
     }
 
-    fn simplify(&mut self) -> io::Result<()> {
-        let mut candidates = Vec::new();
-        let last = self.best.faults.iter().map(|fault| fault.at_ms + fault.lasts_ms);
-        let last = last.chain(self.best.ops.iter().map(|op| op.at_ms + 500)).max().unwrap_or(0);
-        if last < self.best.time_ms {
-            candidates.push(Plan { time_ms: last, ..self.best.clone() });
-        }
-        let clients = self.best.ops.iter().map(|op| op.client + 1).max().unwrap_or(1);
-        let named = self.best.faults.iter().flat_map(|fault| fault.fault.hosts());
-        let named: Vec<String> = named.collect();
-        if clients < self.best.clients
-            && named
-                .iter()
-                .all(|name| self.best.client_names()[..clients].contains(name) || !name.starts_with('c'))
-        {
-            candidates.push(Plan { clients, ..self.best.clone() });
-        }
-        if self.best.jitter_ms > 0 {
-            candidates.push(Plan { jitter_ms: 0, ..self.best.clone() });
-        }
-        for candidate in candidates {
-            if self.is_over() {
-                break;
+    /// Smaller plans with other seeds, until so many of them pass one after another.
+    fn with_other_seeds(&mut self, misses: usize) -> io::Result<()> {
+        loop {
+            if self.is_over() || self.best.faults.is_empty() && self.best.ops.is_empty() {
+                return Ok(());
             }
-            self.take_first(vec![candidate])?;
+            let random = self.random.fork(&format!("after {} runs", self.runs));
+            let best = self.best.clone();
+            let candidates = (0..misses).map(|number| smaller(&best, random.fork(&format!("try {number}"))));
+            if !self.take_first(candidates)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What there is to take away beside faults and operations.
+    fn simplify(&mut self) -> io::Result<()> {
+        self.one_by_one(|best| {
+            let last = best.faults.iter().map(|fault| fault.at_ms + fault.lasts_ms);
+            let last = last.chain(best.ops.iter().map(|op| op.at_ms + 500)).max().unwrap_or(0);
+            vec![Plan { time_ms: last.min(best.time_ms), ..best.clone() }]
+        })?;
+        self.one_by_one(|best| [1, 2, 3, 5, 10].map(|keys| with_keys(best, keys)).to_vec())?;
+        self.one_by_one(|best| (1..best.clients).map(|clients| with_clients(best, clients)).collect())?;
+        self.one_by_one(|best| (3..best.nodes).map(|nodes| Plan { nodes, ..best.clone() }).collect())
+    }
+
+    /// What a reader need not wonder about.
+    fn plain(&mut self) -> io::Result<()> {
+        self.one_by_one(|best| vec![Plan { jitter_ms: 0, ..best.clone() }])?;
+        self.one_by_one(|best| vec![Plan { latency_ms: 1, ..best.clone() }])?;
+        self.one_by_one(|best| vec![Plan { browsers: 0, ..best.clone() }])
+    }
+
+    /// Takes the first of the candidates that are not what there is.
+    fn one_by_one(&mut self, candidates: impl Fn(&Plan) -> Vec<Plan>) -> io::Result<()> {
+        let best = self.best.clone();
+        let candidates = candidates(&best).into_iter().filter(|plan| *plan != best);
+        if !self.is_over() {
+            self.take_first(candidates)?;
         }
         Ok(())
+    }
+}
+
+fn with_keys(plan: &Plan, keys: usize) -> Plan {
+    let mut plan = plan.clone();
+    plan.keys = keys.min(plan.keys);
+    plan.ops.iter_mut().for_each(|op| op.key %= plan.keys);
+    plan
+}
+
+/// Faults of the clients that are gone make it a plan that cannot be.
+fn with_clients(plan: &Plan, clients: usize) -> Plan {
+    let mut plan = plan.clone();
+    plan.clients = clients;
+    plan.browsers = plan.browsers.min(clients);
+    plan.ops.iter_mut().for_each(|op| op.client %= clients);
+    plan
+}
+
+/// A smaller plan with another seed; also at other moments, and on fewer keys.
+fn smaller(plan: &Plan, mut random: Random) -> Plan {
+    let mut plan = plan.clone();
+    let (faults, ops) = (plan.faults.len(), plan.ops.len());
+    if ops == 0 || faults > 0 && random.one_in(2) {
+        thin(&mut plan.faults, &mut random);
+    }
+    if ops > 0 && (plan.faults.len() == faults || random.one_in(2)) {
+        thin(&mut plan.ops, &mut random);
+    }
+    plan.seed = random.below(SEEDS);
+    if random.one_in(4) {
+        plan = with_keys(&plan, 1 + random.index(plan.keys));
+    }
+    if random.one_in(2) {
+        for op in &mut plan.ops {
+            if random.one_in(4) {
+                op.at_ms = (op.at_ms + random.below(2 * MOVED_MS)).saturating_sub(MOVED_MS);
+            }
+        }
+        plan.ops.sort_by_key(|op| op.at_ms);
+    }
+    plan
+}
+
+/// Takes away one at least: one, or some fraction; side by side, or here and there.
+fn thin<T>(parts: &mut Vec<T>, random: &mut Random) {
+    let total = parts.len();
+    let most = (total / random.pick(&[1, 2, 4, total])).max(1);
+    let gone = 1 + random.index(most);
+    if random.one_in(2) {
+        let from = random.index(total - gone + 1);
+        parts.drain(from..from + gone);
+    } else {
+        (0..gone).for_each(|_| drop(parts.remove(random.index(parts.len()))));
     }
 }

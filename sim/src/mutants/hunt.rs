@@ -11,7 +11,7 @@ use super::tree::CHOICE;
 use crate::farm::{Farm, Job};
 use crate::plan::Plan;
 use crate::run::{Failure, Outcome};
-use crate::shrink::shrink;
+use crate::shrink::{SMALL, shrink};
 use crate::world::Mode;
 
 /// Seeds with which the copy without a mistake must pass, before anything else is believed.
@@ -203,8 +203,6 @@ pub struct Summary {
     pub small: usize,
 }
 
-/// Most faults, and operations, of a plan that a person takes in at once.
-const SMALL: (usize, usize) = (3, 6);
 /// Half of the mistakes must be found within so many seeds.
 const MEDIAN_MAX: u64 = 4;
 
