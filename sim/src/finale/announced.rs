@@ -82,7 +82,7 @@ impl Stage<'_> {
         // Its end is wanted.
         self.world.supervise(false);
         self.world.ask_to_stop(&node);
-        let within = KILLED_WITHIN + self.messages();
+        let within = KILLED_WITHIN + self.messages_under_some_load();
         self.ended(load, LOAD, within, &format!("after {node} is asked to stop in a healthy cluster"))?;
         let world = self.world;
         let limit = world.now() + Duration::from_millis(self.plan.stop_grace_ms) + STOPPED_WITHIN;
@@ -121,7 +121,7 @@ impl Stage<'_> {
         // Whoever is not told by its client of another way has to find the first one again itself.
         let client = self.random.pick(&self.plan.client_names());
         load.push(self.one_put(&client, &key_name(0), &third, PATIENCE));
-        let within = BACK_WITHIN + self.messages();
+        let within = BACK_WITHIN + self.messages_under_some_load();
         let although =
             format!("after {node} lost its power while it stopped and is back, and {other} is killed");
         self.ended(load, LOAD, within, &although)?;

@@ -68,13 +68,14 @@ impl Stage<'_> {
         let clients = self.plan.client_names();
         // Clients do not ask the leader any more; of the others they ask the next one first.
         self.world.kill(leader);
-        let load = self.load(LOAD, Size { ops: 3, keys: 1, kinds: Kinds::Usual });
+        let size = |kinds| Size { ops: 3, keys: 1, kinds };
+        let load = self.load(LOAD, size(Kinds::Usual));
         self.world.run_for(LOAD / 2);
         for client in &clients {
             self.world.cut(client, leader);
         }
         self.world.restart(leader);
-        let mut within = FROZEN_WITHIN + KILLED_WITHIN + self.messages();
+        let mut within = FROZEN_WITHIN + KILLED_WITHIN + self.messages_under(size(Kinds::Usual));
         if self.plan.browsers > 0 {
             within += FAR_LONGER;
         }
@@ -90,7 +91,7 @@ impl Stage<'_> {
         self.world.freeze(leader);
         let mut load = vec![self.one_put(&clients[0], &beside, third, PATIENCE)];
         self.world.run_for(AHEAD);
-        load.extend(self.load(PASSED_ON / 2, Size { ops: 3, keys: 1, kinds: Kinds::Refused }));
+        load.extend(self.load(PASSED_ON / 2, size(Kinds::Refused)));
         self.world.run_for(PASSED_ON + Duration::from_millis(self.plan.latency_ms + self.plan.jitter_ms / 2));
         self.world.kill(between);
         self.world.restart(between);

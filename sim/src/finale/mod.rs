@@ -143,17 +143,29 @@ impl Stage<'_> {
 
     /// The usual load.
     fn some_load(&mut self, within: Duration) -> Load {
-        self.load(within, Size { ops: OPS, keys: self.plan.keys, kinds: Kinds::Usual })
+        self.load(within, self.usual_size())
     }
 
-    /// Time of messages, beside what nodes take: those of the operation, and those of the writes of the same key that
-    /// it waits for.
+    fn usual_size(&self) -> Size {
+        Size { ops: OPS, keys: self.plan.keys, kinds: Kinds::Usual }
+    }
+
+    /// Time of an operation's messages, beside what nodes take.
     fn messages(&self) -> Duration {
-        let clients = u64::try_from(self.plan.client_names().len()).expect("few");
-        let writes_before = clients * OPS * 2 / 3 / u64::try_from(self.plan.keys).expect("few").max(1);
-        let usual_us = self.plan.latency_ms * 1_000 + self.plan.jitter_ms * 500;
         MESSAGES * Duration::from_millis(self.plan.latency_ms + self.plan.jitter_ms)
-            + Duration::from_micros(2 * writes_before * usual_us)
+    }
+
+    /// And of those of the writes of the same key that it waits for, under such a load.
+    fn messages_under(&self, size: Size) -> Duration {
+        let clients = u64::try_from(self.plan.client_names().len()).expect("few");
+        let writes_before = clients * size.ops * 2 / 3 / u64::try_from(size.keys).expect("few").max(1);
+        let usual_us = self.plan.latency_ms * 1_000 + self.plan.jitter_ms * 500;
+        self.messages() + Duration::from_micros(2 * writes_before * usual_us)
+    }
+
+    /// And under the usual one.
+    fn messages_under_some_load(&self) -> Duration {
+        self.messages_under(self.usual_size())
     }
 
     /// Waits for the load, which was begun within `began_within`. No operation may have taken longer than `within`.

@@ -49,7 +49,7 @@ impl Stage<'_> {
             let down = self.random.log_ms(1, 120);
             self.world.run_for(down);
             self.world.restart(&node);
-            let within = KILLED_WITHIN + self.messages();
+            let within = KILLED_WITHIN + self.messages_under_some_load();
             self.ended(load, LOAD, within, &format!("after {node} is killed in a healthy cluster"))?;
             let others = self.others(&node);
             node = self.random.pick(&others);
@@ -110,7 +110,7 @@ impl Stage<'_> {
             let load = self.all_at_once(2 * LOAD);
             self.world.run_for(GOES_AFTER);
             self.world.freeze(&node);
-            let within = PATIENCE + FROZEN_WITHIN + self.messages();
+            let within = PATIENCE + FROZEN_WITHIN + self.messages_under_some_load();
             self.ended(load, 2 * LOAD, within, &format!("after {node} hangs under load"))?;
             self.goes_on_when_all_is_changed(&node, true);
             return Ok(());
@@ -122,7 +122,7 @@ impl Stage<'_> {
         let load = self.some_load(LOAD);
         self.world.run_for(GOES_AFTER);
         self.world.freeze(&node);
-        let mut within = FROZEN_WITHIN + self.messages();
+        let mut within = FROZEN_WITHIN + self.messages_under_some_load();
         if self.random.one_in(2) {
             // And one that has passed requests on to it is gone for a moment: whoever asked it knows nothing.
             let others = self.others(&node);
@@ -205,7 +205,8 @@ impl Stage<'_> {
         self.world.freeze(&node);
         self.others_away(&node, down, true);
         let kinds = if gone { Kinds::OfNothing } else { Kinds::Usual };
-        let load = self.load(LOAD, Size { ops: OPS, keys, kinds });
+        let size = Size { ops: OPS, keys, kinds };
+        let load = self.load(LOAD, size);
         self.world.run_for(LOAD + self.messages());
         // Nor does it hear that they were given up.
         for client in self.plan.client_names() {
@@ -216,7 +217,7 @@ impl Stage<'_> {
         let apart = silence + LOAD + Duration::from_millis(longer + self.random.below(400));
         self.world.run_for(apart);
         self.others_away(&node, down, false);
-        let mut within = apart + LOAD + FROZEN_WITHIN + FAR_LONGER + 2 * self.messages();
+        let mut within = apart + LOAD + FROZEN_WITHIN + FAR_LONGER + 2 * self.messages_under(size);
         if self.plan.browsers > 0 {
             within += FAR_LONGER;
         }
