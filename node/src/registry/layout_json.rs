@@ -17,6 +17,7 @@
 //! A node is named once in full; partitions use a short label, the beginning of its id. 1024 partitions with three
 //! replicas take about 65 KiB, far below etcd's 1.5 MiB.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -38,13 +39,14 @@ const FORMAT: u32 = 1;
 /// Fewest digits of a label.
 const LABEL_DIGITS_MIN: usize = 4;
 
-#[derive(Serialize, Deserialize)]
-struct LayoutJson {
+#[derive(Deserialize)]
+struct LayoutJson<'a> {
     format: u32,
     version: u64,
     replication: u8,
     nodes: BTreeMap<String, MemberJson>,
-    partitions: Vec<PartitionJson>,
+    #[serde(borrow)]
+    partitions: Vec<PartitionJson<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,13 +57,19 @@ struct MemberJson {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PartitionJson {
+struct PartitionJson<'a> {
     partition: u32,
     config: u64,
-    replicas: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    next: Option<Vec<String>>,
+    #[serde(borrow)]
+    replicas: Vec<Label<'a>>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    next: Option<Vec<Label<'a>>>,
 }
+
+/// There are thousands in a layout: they are not copied.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Label<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct FormatJson {
@@ -85,7 +93,7 @@ fn other_format(what: &str, found: u32, known: u32) -> Invalid {
 pub fn encode_layout(layout: &Layout) -> Result<String, Invalid> {
     check_layout(layout)?;
     let labels = labels(layout);
-    let names = |ids: &[NodeId]| ids.iter().map(|id| labels[id].clone()).collect::<Vec<_>>();
+    let names = |ids: &[NodeId]| ids.iter().map(|id| Label(Cow::Borrowed(&labels[id]))).collect::<Vec<_>>();
     let mut text = String::with_capacity(80 * layout.partitions.len());
     let (version, replication) = (layout.version, layout.replication);
     writeln!(
@@ -143,9 +151,9 @@ pub fn decode_layout(json: &str) -> Result<Layout, Invalid> {
         }
         by_label.insert(label, id);
     }
-    let ids = |labels: &[String]| -> Result<Vec<NodeId>, Invalid> {
-        let find = |label: &String| {
-            by_label.get(label).copied().ok_or_else(|| {
+    let ids = |labels: &[Label<'_>]| -> Result<Vec<NodeId>, Invalid> {
+        let find = |Label(label): &Label<'_>| {
+            by_label.get(&**label).copied().ok_or_else(|| {
                 Invalid::owned(format!("the layout uses the label {label:?}, which none of its nodes has"))
             })
         };
@@ -244,14 +252,13 @@ fn check_replicas(layout: &Layout, partition: Partition, replicas: &[NodeId]) ->
             replicas.len()
         )));
     }
-    let mut seen = BTreeSet::new();
-    for id in replicas {
+    for (index, id) in replicas.iter().enumerate() {
         if !layout.nodes.contains_key(id) {
             return Err(Invalid::owned(format!(
                 "the layout gives partition {partition} to node {id}, which is not among its nodes"
             )));
         }
-        if !seen.insert(id) {
+        if replicas[..index].contains(id) {
             return Err(Invalid::owned(format!("the layout gives partition {partition} twice to node {id}")));
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{FAR_LONGER, FROZEN_WITHIN, KILLED_WITHIN, Kinds, Load, PATIENCE, Size, Stage, Took};
 use crate::client::Course;
 use crate::run::Failure;
-use crate::workload::key_name;
+use crate::workload::{key_name, keys};
 use crate::world::Job;
 
 /// Operations begin within this time.
@@ -32,7 +32,8 @@ impl Stage<'_> {
     /// then, of clients whose time is nearly over: they may have happened.
     pub(super) fn deposed_in_the_middle(mut self) -> Result<(), Failure> {
         let (leader, clients) = (self.node(), self.plan.client_names());
-        let led = (0..KEYS_SEEN).map(key_name).filter_map(|key| match &self.world.usual_leaders(&key)[..] {
+        let orders = self.world.usual_leaders_of(keys(KEYS_SEEN)).into_iter();
+        let led = orders.filter_map(|(key, order)| match &order[..] {
             [first, second, ..] if *first == leader => Some((key, second.clone())),
             _ => None,
         });
@@ -59,11 +60,9 @@ impl Stage<'_> {
     pub(super) fn passed_on_and_lost(mut self) -> Result<(), Failure> {
         let order = self.world.usual_leaders(&key_name(0));
         let [leader, between, third, ..] = order.as_slice() else { return Ok(()) };
-        let beside = (0..KEYS_SEEN).map(key_name).find(|key| {
-            let order = self.world.usual_leaders(key);
-            order.first() == Some(third) && order.contains(leader)
-        });
-        let Some(beside) = beside.filter(|_| self.is_patient()) else { return Ok(()) };
+        let mut orders = self.world.usual_leaders_of(keys(KEYS_SEEN)).into_iter();
+        let beside = orders.find(|(_, order)| order.first() == Some(third) && order.contains(leader));
+        let Some((beside, _)) = beside.filter(|_| self.is_patient()) else { return Ok(()) };
         self.change_all(false);
         let clients = self.plan.client_names();
         // Clients do not ask the leader any more; of the others they ask the next one first.

@@ -78,12 +78,25 @@ impl World {
 
     /// And those that should when it is gone, in their order.
     pub(crate) fn usual_leaders(&self, key: &str) -> Vec<String> {
+        self.usual_leaders_of([key.to_owned()]).pop().map_or(Vec::new(), |(_, leaders)| leaders)
+    }
+
+    /// The same of many keys.
+    pub(crate) fn usual_leaders_of(
+        &self,
+        keys: impl IntoIterator<Item = String>,
+    ) -> Vec<(String, Vec<String>)> {
         let Some(layout) = self.layout() else { return Vec::new() };
         let name = |id| {
             let zone = &layout.nodes.get(id)?.zone;
             self.nodes.keys().find(|node| zone_of(node) == *zone).cloned()
         };
-        layout.partition(partition_of(key)).replicas.iter().filter_map(name).collect()
+        let with_leaders = |key: String| {
+            let replicas = &layout.partition(partition_of(&key)).replicas;
+            let leaders = replicas.iter().filter_map(name).collect();
+            (key, leaders)
+        };
+        keys.into_iter().map(with_leaders).collect()
     }
 
     /// What the registry holds for a layout.
