@@ -8,7 +8,6 @@
 
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -17,6 +16,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use crate::hooks;
+use crate::panics;
 use crate::plan::Plan;
 use crate::real_world;
 use crate::run::{Failure, OUT_OF_TIME, Outcome, run};
@@ -226,7 +226,7 @@ fn reap(child: libc::pid_t, seconds_max: u32) -> io::Result<()> {
 }
 
 impl Outcome {
-    fn failed(failure: Failure) -> Self {
+    pub(crate) fn failed(failure: Failure) -> Self {
         Self {
             failure: Some(failure),
             hash: String::new(),
@@ -243,7 +243,7 @@ impl Outcome {
     }
 }
 
-fn tell(outcome: &Outcome) {
+pub(crate) fn tell(outcome: &Outcome) {
     let mut line = serde_json::to_vec(outcome).expect("an outcome is plain data");
     line.push(b'\n');
     let mut out = io::stdout().lock();
@@ -258,7 +258,11 @@ fn carry_out(plan: Plan, lines: bool) -> ! {
         // First of all: the keys of this thread's hash maps are drawn when the first is made.
         hooks::enter(plan.seed);
         let trace = Trace::new(detail);
-        fail_on_any_panic(&trace);
+        if lines {
+            panics::end_the_run(&trace);
+        } else {
+            panics::end_the_process();
+        }
         real_world::forbid();
         let logs = lines.then(|| trace.capture_logs("warn,node=debug,holdfast=debug,sim=debug"));
         let (mut outcome, world) = run(&plan, &trace);
@@ -273,24 +277,16 @@ fn carry_out(plan: Plan, lines: bool) -> ! {
         exit(0);
     };
     let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(simulation);
-    let _ = thread.expect("one thread can be started").join();
+    if thread.expect("one thread can be started").join().is_err() {
+        // Not of the run itself.
+        tell(&Outcome::failed(Failure::new("crash", "what came of the run could not be told: it panicked")));
+    }
     exit(1)
 }
 
-fn exit(code: i32) -> ! {
+pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: ends this process without running what the parent's copy will run itself.
     unsafe { libc::_exit(code) }
-}
-
-/// Tasks run on a runtime, which swallows panics: each is the verdict.
-fn fail_on_any_panic(trace: &Trace) {
-    let trace = trace.clone();
-    panic::set_hook(Box::new(move |info| {
-        let mut failure = Failure::new("panic", info.to_string().replace('\n', " "));
-        failure.lines = trace.last_lines(LINES_KEPT);
-        tell(&Outcome::failed(failure));
-        exit(2);
-    }));
 }
 
 /// Processor time of this process.

@@ -54,6 +54,7 @@ pub mod mutants;
 mod net;
 mod next_version;
 pub mod oracles;
+mod panics;
 mod picture;
 pub mod plan;
 pub mod random;

@@ -5,6 +5,7 @@
 //! every node, and what clients saw is checked.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use holdfast::Condition;
@@ -17,6 +18,7 @@ use crate::faults::{Fault, Step};
 use crate::finale;
 use crate::fired::fire;
 use crate::hooks;
+use crate::panics;
 use crate::picture::picture;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -112,8 +114,10 @@ pub fn run(plan: &Plan, trace: &Trace) -> (Outcome, World) {
         run.world.fabric().keep_messages();
     }
     // What a node did that must not be explains whatever came of it.
-    let result = run.all();
-    let failure = run.oracles().or(result.err());
+    let failure = match panic::catch_unwind(AssertUnwindSafe(|| run.all())) {
+        Ok(result) => run.oracles().or(result.err()),
+        Err(payload) => Some(panics::caught(payload)),
+    };
     let record =
         trace.keeps_lines().then(|| Box::new(picture(plan, &run.world, trace, run.times, failure.as_ref())));
     let history = run.world.history();
@@ -440,7 +444,7 @@ impl<'p> Run<'p> {
 
     fn oracles(&self) -> Option<Failure> {
         let violation = self.world.oracle_violation()?;
-        Some(Failure::new(&format!("oracle: {}", violation.oracle), violation.to_string()))
+        Some(Failure::new(&format!("oracle: {}", violation.oracle), violation.sentence))
     }
 
     fn check(&mut self) -> Result<(), Failure> {

@@ -262,3 +262,41 @@ fn thin<T>(parts: &mut Vec<T>, random: &mut Random) {
         (0..gone).for_each(|_| drop(parts.remove(random.index(parts.len()))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Mode;
+
+    #[test]
+    fn what_is_tried_is_smaller_and_can_be_run() {
+        for seed in 0..200 {
+            let plan = Plan::random(seed, Mode::Direct);
+            let next = smaller(&plan, Random::new(seed, "test"));
+            assert!(next.faults.len() + next.ops.len() < plan.faults.len() + plan.ops.len(), "seed {seed}");
+            assert!(next.ops.is_sorted_by_key(|op| op.at_ms), "seed {seed}");
+            next.check().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            for keys in 1..4 {
+                with_keys(&plan, keys).check().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_part_can_be_taken_away() {
+        for seed in 0..50 {
+            let mut parts = vec![seed];
+            thin(&mut parts, &mut Random::new(seed, "test"));
+            assert!(parts.is_empty());
+        }
+    }
+
+    #[test]
+    fn operations_of_clients_that_are_gone_are_made_by_others() {
+        let plan = Plan { faults: Vec::new(), ..Plan::random(2, Mode::Direct) };
+        assert!(plan.clients > 1);
+        let next = with_clients(&plan, 1);
+        next.check().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(next.ops.len(), plan.ops.len());
+    }
+}

@@ -38,6 +38,9 @@ impl Replay {
                 fs::write(path, record.to_json())?;
             }
         }
+        if outcome.record.is_none() && (self.html.is_some() || self.record.is_some()) {
+            println!("the run was ended from outside: there is no page, and no record");
+        }
         let Some(failure) = outcome.failure else {
             println!("passed: {} operations, trace {}", outcome.ops, outcome.hash);
             return Ok(true);

@@ -20,6 +20,7 @@ use super::pipe::Port;
 use super::wire::Wire;
 use crate::hooks;
 use crate::host::{HostId, Process};
+use crate::panics;
 use crate::random::keyed;
 use crate::trace::Trace;
 
@@ -296,7 +297,7 @@ impl Fabric {
         loop {
             let next = {
                 let mut state = self.state.lock();
-                if std::mem::take(&mut state.wanted) {
+                if std::mem::take(&mut state.wanted) || panics::any() {
                     return;
                 }
                 let next = state.agenda.peek().map_or(end, |Reverse(entry)| entry.due.min(end));

@@ -29,6 +29,7 @@ use crate::hooks;
 use crate::host::HostId;
 use crate::net::{Fabric, LinkOptions, SimNet, Wire};
 use crate::oracles::Oracles;
+use crate::panics;
 use crate::random::Random;
 use crate::registry;
 use crate::trace::Trace;
@@ -357,6 +358,7 @@ impl World {
         let end = if power_may_fail { end.min(self.now() + POWER_LOOK_EVERY) } else { end };
         let (fabric, start) = (self.fabric.clone(), self.start);
         self.runtime().block_on(async move { fabric.run_until(start, end).await });
+        panics::leave_if_any();
         self.bury_ended();
     }
 
