@@ -27,6 +27,8 @@ use crate::world::Mode;
 pub const WORKER: &str = "worker";
 /// Real seconds after which a run is ended, if nobody says less.
 const RUN_SECONDS_MAX: u32 = 40;
+/// The exit code of a child that has told nothing.
+const UNTOLD: i32 = 3;
 /// Debug builds are generous with it.
 const STACK_BYTES: usize = 64 << 20;
 /// Tells the allocator to give nothing back: it would be asked for again, a page fault for each page, since the clock that
@@ -221,6 +223,8 @@ fn reap(child: libc::pid_t, seconds_max: u32) -> io::Result<()> {
             Failure::new("crash", format!("the run was ended by signal {signal}"))
         };
         tell(&Outcome::failed(failure));
+    } else if libc::WEXITSTATUS(status) == UNTOLD {
+        tell(&Outcome::failed(Failure::new("crash", "what came of the run could not be told")));
     }
     Ok(())
 }
@@ -277,11 +281,9 @@ fn carry_out(plan: Plan, lines: bool) -> ! {
         exit(0);
     };
     let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(simulation);
-    if thread.expect("one thread can be started").join().is_err() {
-        // Not of the run itself.
-        tell(&Outcome::failed(Failure::new("crash", "what came of the run could not be told: it panicked")));
-    }
-    exit(1)
+    // It does not come back, unless it panicked where no run does.
+    let _ = thread.map(thread::JoinHandle::join);
+    exit(UNTOLD)
 }
 
 pub(crate) fn exit(code: i32) -> ! {

@@ -36,8 +36,9 @@ pub(crate) fn end_the_run(trace: &Trace) {
     let trace = trace.clone();
     panic::set_hook(Box::new(move |info| {
         if !ANY.replace(true) {
-            trace.line(format_args!("{info}"));
-            FIRST.set(Some(failure(info)));
+            let failure = failure(info);
+            trace.line(format_args!("{}", failure.sentence));
+            FIRST.set(Some(failure));
         }
     }));
 }

@@ -174,6 +174,7 @@ impl<'p> Run<'p> {
         self.heal()?;
         self.is_lawful()?;
         finale::play(&mut self.world, self.plan, self.random.fork("finale"))?;
+        self.is_lawful()?;
         self.read_everywhere()?;
         self.at_rest()?;
         self.check()

@@ -21,7 +21,6 @@ const MISSES: usize = 150;
 const MISSES_EARLY: usize = 40;
 /// How much longer than the plan's own run a smaller one's may take: in a loop that never ends there is nothing to see.
 const RUN_FACTOR: u32 = 4;
-const RUN_SECONDS_MIN: u32 = 3;
 /// An operation, tried at another moment, is moved so far at most.
 const MOVED_MS: u64 = 20;
 /// Seeds that are tried: they are read and typed by people.
@@ -45,8 +44,8 @@ pub fn shrink(farm: &Farm, plan: Plan, limit: Duration) -> io::Result<Option<Shr
     let Some(failure) = outcome.failure else { return Ok(None) };
     let mut farm = farm.clone();
     if !failure.is_out_of_time() {
-        let seconds = u32::try_from(began.elapsed().as_secs()).unwrap_or(u32::MAX);
-        let seconds = seconds.saturating_mul(RUN_FACTOR).max(RUN_SECONDS_MIN);
+        let seconds = u32::try_from(began.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let seconds = seconds.saturating_mul(RUN_FACTOR);
         farm.run_seconds_max = farm.run_seconds_max.min(seconds);
     }
     let random = Random::new(plan.seed, "shrink");
@@ -81,15 +80,14 @@ impl Search<'_> {
             self.drop_faults(8)?;
             self.drop_ops(8)?;
             self.simplify()?;
-            self.with_other_seeds(MISSES_EARLY)?;
+            while self.with_another_seed(MISSES_EARLY)? {}
             self.drop_faults(usize::MAX)?;
             self.drop_ops(usize::MAX)?;
             if size(&self.best) < before {
                 continue;
             }
             let misses = if is_small(&self.best) { MISSES } else { usize::MAX };
-            self.with_other_seeds(misses)?;
-            if size(&self.best) == before {
+            if !self.with_another_seed(misses)? {
                 break;
             }
         }
@@ -164,19 +162,14 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Smaller plans with other seeds, until so many of them pass one after another.
-    fn with_other_seeds(&mut self, misses: usize) -> io::Result<()> {
-        loop {
-            if self.is_over() || self.best.faults.is_empty() && self.best.ops.is_empty() {
-                return Ok(());
-            }
-            let random = self.random.fork(&format!("after {} runs", self.runs));
-            let best = self.best.clone();
-            let candidates = (0..misses).map(|number| smaller(&best, random.fork(&format!("try {number}"))));
-            if !self.take_first(candidates)? {
-                return Ok(());
-            }
+    /// A smaller plan with another seed, unless so many of them pass.
+    fn with_another_seed(&mut self, misses: usize) -> io::Result<bool> {
+        if self.is_over() || self.best.faults.is_empty() && self.best.ops.is_empty() {
+            return Ok(false);
         }
+        let random = self.random.fork(&format!("after {} runs", self.runs));
+        let best = self.best.clone();
+        self.take_first((0..misses).map(|number| smaller(&best, random.fork(&format!("try {number}")))))
     }
 
     /// What there is to take away beside faults and operations.

@@ -40,16 +40,28 @@ impl Inner {
         self.tasks.lock().extend(tasks);
     }
 
-    /// Partitions that this node should lead (it is their first replica) and does not, where it could.
-    fn leaderships_due(&self) -> Vec<Partition> {
-        let Some(view) = self.view() else { return Vec::new() };
-        let due = |partition: &Partition| {
-            let quorum = view.quorum(*partition);
-            quorum.voters().first() == Some(&self.me)
-                && !self.leadership(*partition).active
-                && quorum.is_majority(|node| self.links.is_healthy(node))
-        };
-        Partition::all().filter(due).collect()
+    /// Partitions that this node should lead (it is their first replica) and does not, where it could; and whether it
+    /// could lead more of them soon, which another node has just begun to lead.
+    fn leaderships_due(&self) -> (Vec<Partition>, bool) {
+        let Some(view) = self.view() else { return (Vec::new(), false) };
+        let mut more_soon = false;
+        let mut due = Vec::new();
+        for partition in Partition::all() {
+            let quorum = view.quorum(partition);
+            if quorum.voters().first() != Some(&self.me)
+                || !quorum.is_majority(|node| self.links.is_healthy(node))
+            {
+                continue;
+            }
+            let known = self.leadership(partition);
+            if known.begun_elsewhere {
+                sometimes!("a node's usual leadership has just been taken by another one");
+                more_soon = true;
+            } else if !known.active {
+                due.push(partition);
+            }
+        }
+        (due, more_soon)
     }
 }
 
@@ -75,7 +87,10 @@ async fn balance(inner: Weak<Inner>) {
         if inner.leaving.load(Ordering::Relaxed) || inner.store.failed().is_some() {
             return;
         }
-        let due = inner.leaderships_due();
+        let (due, more_soon) = inner.leaderships_due();
+        if more_soon {
+            inner.leaderships.notify_one();
+        }
         if !due.is_empty() {
             tracing::debug!(partitions = due.len(), "taking leaderships");
             inner.campaign(due);

@@ -53,6 +53,8 @@ pub(super) struct Leadership {
     pub(super) active: bool,
     /// The highest term heard of.
     pub(super) highest: Term,
+    /// Another node, which answers, has taken the lead so recently that it may not have got round to anything yet.
+    pub(super) begun_elsewhere: bool,
 }
 
 impl Inner {
@@ -81,10 +83,16 @@ impl Inner {
 
     pub(super) fn leadership(&self, partition: Partition) -> Leadership {
         let locked = self.partitions[partition.index()].cell.lock();
-        let known = locked.as_ref().map(|cell| (cell.leader.is_active(), cell.leader.highest()));
-        let (active, heard) = known.unwrap_or((false, Term::ZERO));
         // A promise made to another candidate never passes through our own leader.
-        Leadership { active, highest: heard.max(self.store.promised(partition)) }
+        let promised = self.store.promised(partition);
+        match &*locked {
+            Some(cell) => Leadership {
+                active: cell.leader.is_active(),
+                highest: cell.leader.highest().max(promised),
+                begun_elsewhere: self.has_begun_elsewhere(cell),
+            },
+            None => Leadership { active: false, highest: promised, begun_elsewhere: false },
+        }
     }
 
     /// Takes over partitions; prepares to the same peer travel together.
@@ -124,7 +132,7 @@ impl Inner {
             let mut locked = self.partitions[partition.index()].cell.lock();
             let Some(cell) = &mut *locked else { return Answer::Unavailable };
             cell.leader.on_heard(promised);
-            if self.has_just_begun(cell) {
+            if self.has_begun_elsewhere(cell) {
                 sometimes!("a node leaves the lead to another one that has just taken it");
                 return Answer::NotLeader(cell.leader.highest());
             }
@@ -151,9 +159,8 @@ impl Inner {
         receiver.await.unwrap_or(Answer::OutcomeUnknown)
     }
 
-    /// Whether another node, which answers, has taken the lead so recently that it may not have got round to anything yet.
-    /// Two nodes that both have requests would else take it from each other for ever where messages take long.
-    fn has_just_begun(&self, cell: &Cell) -> bool {
+    /// Two nodes that both have requests would else take the lead from each other for ever where messages take long.
+    fn has_begun_elsewhere(&self, cell: &Cell) -> bool {
         let holder = cell.leader.highest().node;
         !cell.leader.is_active()
             && holder != self.me

@@ -109,10 +109,12 @@ impl Stage<'_> {
         let key = key_name(0);
         let order = self.world.usual_leaders(&key);
         let [first, second, ..] = order.as_slice() else { return Ok(()) };
+        // One of each client, at the same time.
+        let puts = Size { ops: 1, keys: 1, kinds: Kinds::Refused };
         self.world.freeze(first);
         let clients = self.plan.client_names();
         let load = clients.iter().map(|client| self.one_put(client, &key, second, PATIENCE)).collect();
-        let within = FROZEN_WITHIN + self.messages();
+        let within = FROZEN_WITHIN + self.messages_under(puts);
         self.ended(load, Duration::ZERO, within, &format!("after {first} hangs"))?;
         self.world.thaw(first);
         let after = self.messages() / 4 + Duration::from_millis(self.random.below(20));
@@ -128,7 +130,7 @@ impl Stage<'_> {
             let node = self.random.pick(&[first, second]);
             load.push(self.one_put(client, &key, node, PATIENCE));
         }
-        let within = KILLED_WITHIN + self.messages();
+        let within = KILLED_WITHIN + self.messages_under(puts);
         self.ended(
             load,
             Duration::ZERO,

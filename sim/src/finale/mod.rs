@@ -74,7 +74,7 @@ struct Size {
 }
 
 /// What operations are made.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kinds {
     /// Puts, reads, and puts that must be refused while there is an object.
     Usual,
@@ -158,7 +158,9 @@ impl Stage<'_> {
     /// And of those of the writes of the same key that it waits for, under such a load.
     fn messages_under(&self, size: Size) -> Duration {
         let clients = u64::try_from(self.plan.client_names().len()).expect("few");
-        let writes_before = clients * size.ops * 2 / 3 / u64::try_from(size.keys).expect("few").max(1);
+        let of_all = clients * size.ops;
+        let writes = if size.kinds == Kinds::Usual { of_all * 2 / 3 } else { of_all - 1 };
+        let writes_before = writes / u64::try_from(size.keys).expect("few").max(1);
         let usual_us = self.plan.latency_ms * 1_000 + self.plan.jitter_ms * 500;
         self.messages() + Duration::from_micros(2 * writes_before * usual_us)
     }

@@ -73,7 +73,7 @@ pub struct Small {
     pub ops: usize,
     /// Runs that it took.
     pub runs: usize,
-    /// Of [`REPLAYS`] runs of it, those that failed alike.
+    /// Of [`REPLAYS`] runs of it, those that failed alike; 0 when it fails without the mistake too.
     pub replays: usize,
     /// The plan.
     #[serde(skip)]
@@ -127,7 +127,7 @@ impl Hunter {
             let Failure { kind, sentence, .. } = failure;
             verdict.kill = Some(Kill { seeds: seed + 1, seed, kind, sentence });
             if shrinks {
-                verdict.shrunk = small(&farm, Job::Seed(seed, mutant.mode).plan())?;
+                verdict.shrunk = self.small(&farm, Job::Seed(seed, mutant.mode).plan())?;
             }
             break;
         }
@@ -161,6 +161,26 @@ impl Hunter {
         })?;
         Ok(first)
     }
+
+    fn small(&self, farm: &Farm, plan: Plan) -> io::Result<Option<Small>> {
+        let Some(shrunk) = shrink(farm, plan, SHRINK_WITHIN)? else { return Ok(None) };
+        let mut replays = 0;
+        let again = std::iter::repeat_n(Job::Plan(Box::new(shrunk.plan.clone())), REPLAYS);
+        farm.run_all(again, |_, outcome| {
+            replays +=
+                usize::from(outcome.failure.is_some_and(|failure| failure.kind == shrunk.failure.kind));
+            true
+        })?;
+        // It may have another seed, which says nothing of the mistake if it fails without it too.
+        let innocent = self.clean.run_one(Job::Plan(Box::new(shrunk.plan.clone())), false)?;
+        Ok(Some(Small {
+            faults: shrunk.plan.faults.len(),
+            ops: shrunk.plan.ops.len(),
+            runs: shrunk.runs,
+            replays: if innocent.failure.is_none() { replays } else { 0 },
+            plan: shrunk.plan,
+        }))
+    }
 }
 
 fn has_given_up(outcome: &Outcome) -> bool {
@@ -169,23 +189,6 @@ fn has_given_up(outcome: &Outcome) -> bool {
 
 fn real_failure(outcome: Outcome) -> Option<Failure> {
     if has_given_up(&outcome) { None } else { outcome.failure }
-}
-
-fn small(farm: &Farm, plan: Plan) -> io::Result<Option<Small>> {
-    let Some(shrunk) = shrink(farm, plan, SHRINK_WITHIN)? else { return Ok(None) };
-    let mut replays = 0;
-    let again = std::iter::repeat_n(Job::Plan(Box::new(shrunk.plan.clone())), REPLAYS);
-    farm.run_all(again, |_, outcome| {
-        replays += usize::from(outcome.failure.is_some_and(|failure| failure.kind == shrunk.failure.kind));
-        true
-    })?;
-    Ok(Some(Small {
-        faults: shrunk.plan.faults.len(),
-        ops: shrunk.plan.ops.len(),
-        runs: shrunk.runs,
-        replays,
-        plan: shrunk.plan,
-    }))
 }
 
 /// What all verdicts add up to, against what was promised.
