@@ -24,6 +24,7 @@ use crate::hooks;
 use crate::host::HostId;
 use crate::net::SimNet;
 use crate::oracles::Oracles;
+use crate::plan::PAGE_KEYS_FEW;
 use crate::random::Random;
 use crate::registry::{self, SimRegistry};
 use crate::trace::Trace;
@@ -449,7 +450,7 @@ impl SimClient {
     pub async fn list(&self, prefix: &str, keys: &[String]) -> Result<BTreeMap<String, Version>, Error> {
         let began = hooks::now();
         // Small, so that a few keys take several pages.
-        let page_size = if keys.len() > 10 { 10 } else { 2 };
+        let page_size = if keys.len() > PAGE_KEYS_FEW { 10 } else { 2 };
         let objects = self.listed(prefix, page_size).await.inspect_err(|error| self.note(error))?;
         let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
         let mut last = String::new();

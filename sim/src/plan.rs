@@ -31,6 +31,9 @@ pub(crate) const TIME_MS: u64 = 6_000;
 /// Or, now and then, within this one: for faults that outlast every patience.
 const LONG_MS: u64 = 15_000;
 
+/// Where there are more keys, a page of a listing has more objects than two.
+pub(crate) const PAGE_KEYS_FEW: usize = 10;
+
 /// Of plan files from before it was in them.
 fn stop_grace_ms() -> u64 {
     5_000
@@ -138,8 +141,10 @@ impl Plan {
             ops: Vec::new(),
         };
         if plan.timeout_ms == 0 {
-            // Hardly enough: many an operation ends without a word.
-            plan.timeout_ms = 8 * (plan.latency_ms + plan.jitter_ms) + 50;
+            // Hardly enough: many an operation ends without a word. A page of a listing that meets many deleted keys asks
+            // the nodes twice, and leaders for what replicas do not agree on.
+            let messages = if plan.keys > PAGE_KEYS_FEW { 18 } else { 8 };
+            plan.timeout_ms = messages * (plan.latency_ms + plan.jitter_ms) + 50;
         }
         plan.faults = random_faults(&plan, random.fork("faults"));
         let rots = |fault: &PlannedFault| matches!(fault.fault, Fault::Disk { fault: DiskFault::Rot, .. });
