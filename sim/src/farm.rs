@@ -223,7 +223,7 @@ fn reap(child: libc::pid_t, seconds_max: u32) -> io::Result<()> {
             Failure::new("crash", format!("the run was ended by signal {signal}"))
         };
         tell(&Outcome::failed(failure));
-    } else if libc::WEXITSTATUS(status) == UNTOLD {
+    } else if !matches!(libc::WEXITSTATUS(status), 0 | panics::TOLD) {
         tell(&Outcome::failed(Failure::new("crash", "what came of the run could not be told")));
     }
     Ok(())

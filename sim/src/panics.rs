@@ -11,6 +11,8 @@ use crate::farm::{exit, tell};
 use crate::run::{Failure, Outcome};
 use crate::trace::Trace;
 
+/// The exit code of a process that has told its panic.
+pub(crate) const TOLD: i32 = 2;
 /// The kind of failure.
 const PANIC: &str = "panic";
 
@@ -27,7 +29,7 @@ fn failure(info: &panic::PanicHookInfo<'_>) -> Failure {
 pub(crate) fn end_the_process() {
     panic::set_hook(Box::new(|info| {
         tell(&Outcome::failed(failure(info)));
-        exit(2);
+        exit(TOLD);
     }));
 }
 

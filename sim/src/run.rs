@@ -176,6 +176,7 @@ impl<'p> Run<'p> {
         finale::play(&mut self.world, self.plan, self.random.fork("finale"))?;
         self.is_lawful()?;
         self.read_everywhere()?;
+        self.is_lawful()?;
         self.at_rest()?;
         self.check()
     }

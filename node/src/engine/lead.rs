@@ -159,7 +159,8 @@ impl Inner {
         receiver.await.unwrap_or(Answer::OutcomeUnknown)
     }
 
-    /// Two nodes that both have requests would else take the lead from each other for ever where messages take long.
+    /// [`Leadership::begun_elsewhere`]. Two nodes that both have requests would else take the lead from each other for ever
+    /// where messages take long.
     fn has_begun_elsewhere(&self, cell: &Cell) -> bool {
         let holder = cell.leader.highest().node;
         !cell.leader.is_active()

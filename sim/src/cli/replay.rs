@@ -39,7 +39,7 @@ impl Replay {
             }
         }
         if outcome.record.is_none() && (self.html.is_some() || self.record.is_some()) {
-            println!("the run was ended from outside: there is no page, and no record");
+            println!("there is no page and no record: the run was ended before they could be made");
         }
         let Some(failure) = outcome.failure else {
             println!("passed: {} operations, trace {}", outcome.ops, outcome.hash);
