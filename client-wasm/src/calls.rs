@@ -19,14 +19,14 @@ pub(crate) struct Calls {
     /// By number; an ended one's place is used again.
     operations: Vec<Option<Operation>>,
     /// Whom the topology is being asked of.
-    refreshing: Option<Slot>,
+    refreshing: Vec<Slot>,
 }
 
 impl Calls {
     /// For a client of the nodes at these addresses.
     pub(crate) fn new(endpoints: &[String]) -> Result<Self, Fault> {
         let router = Router::new(endpoints.iter().map(String::as_str), Policy::FAR)?;
-        Ok(Self { router, op_clock: OpClock::new(), operations: Vec::new(), refreshing: None })
+        Ok(Self { router, op_clock: OpClock::new(), operations: Vec::new(), refreshing: Vec::new() })
     }
 
     /// Begins an operation: `{"call":…,"effects":[…]}`.
@@ -71,20 +71,23 @@ impl Calls {
         }
     }
 
-    /// The address of the node that must be asked for the topology now; empty: none.
-    pub(crate) fn refresh_due(&mut self, now_ms: u64, random: u64) -> &str {
-        match self.router.refresh_due(now_ms, random) {
-            Some(slot) => {
-                self.refreshing = Some(slot);
-                self.router.url(slot)
-            }
-            None => "",
-        }
+    /// The node that must be asked for the topology now: `{"node":…,"url":…}`, or `null`.
+    pub(crate) fn refresh_due(&mut self, now_ms: u64, random: u64) -> String {
+        let Some(slot) = self.router.refresh_due(now_ms, random) else { return "null".into() };
+        self.refreshing.push(slot);
+        let json = JsonObject::new().number("node", slot.index() as u64);
+        json.string("url", self.router.url(slot)).finish()
     }
 
-    /// The topology, or none, came from whom [`Self::refresh_due`] named last.
-    pub(crate) fn on_refresh(&mut self, topology: Option<Topology>, now_ms: u64) -> Result<(), Fault> {
-        let Some(slot) = self.refreshing.take() else { return Ok(()) };
+    /// The topology, or none, came from the node of this number that [`Self::refresh_due`] named.
+    pub(crate) fn on_refresh(
+        &mut self,
+        node: usize,
+        topology: Option<Topology>,
+        now_ms: u64,
+    ) -> Result<(), Fault> {
+        let Some(at) = self.refreshing.iter().position(|slot| slot.index() == node) else { return Ok(()) };
+        let slot = self.refreshing.swap_remove(at);
         match topology {
             Some(topology) => Ok(self.router.on_topology(slot, &topology, now_ms)?),
             None => {

@@ -139,22 +139,22 @@ impl Core {
         self.calls.end(call);
     }
 
-    /// The address of the node to ask for the topology now; empty: none. [`Self::on_refresh`] must follow.
+    /// The node to ask for the topology now: `{"node":…,"url":…}`, or `null`. [`Self::on_refresh`] must follow.
     #[wasm_bindgen(js_name = refreshDue)]
     pub fn refresh_due(&mut self, now: f64, random: f64) -> String {
-        self.calls.refresh_due(now as u64, random as u64).into()
+        self.calls.refresh_due(now as u64, random as u64)
     }
 
-    /// The topology that was asked for: the first `bytes` of the scratch; 0: none came.
+    /// The topology that `node` was asked for: the first `bytes` of the scratch; 0: none came.
     #[wasm_bindgen(js_name = onRefresh)]
-    pub fn on_refresh(&mut self, bytes: usize, now: f64) -> Result<(), String> {
+    pub fn on_refresh(&mut self, node: usize, bytes: usize, now: f64) -> Result<(), String> {
         let message = self.scratch.get(..bytes).unwrap_or_default();
         let topology = if message.is_empty() { Ok(None) } else { response::topology(message).map(Some) };
         let (topology, fault) = match topology {
             Ok(topology) => (topology, None),
             Err(fault) => (None, Some(fault)),
         };
-        self.calls.on_refresh(topology, now as u64).and(fault.map_or(Ok(()), Err)).map_err(thrown)
+        self.calls.on_refresh(node, topology, now as u64).and(fault.map_or(Ok(()), Err)).map_err(thrown)
     }
 
     /// Whether a topology came yet.

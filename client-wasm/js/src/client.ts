@@ -1,6 +1,6 @@
 /** What all calls of one store share: the core, the transport, and keeping the topology fresh. */
 
-import { type CoreHandle, type CoreSource, loadCore } from "./core-host.js";
+import { type CoreHandle, type CoreSource, loadCore, parse } from "./core-host.js";
 import { errorOf, NetworkError, type StoreError } from "./errors.js";
 import { CONTENT_TYPE, frame, type GrpcReply, parseReply } from "./grpc-web.js";
 import type { Transport } from "./transport.js";
@@ -32,6 +32,8 @@ export class Client {
   readonly endpoints: readonly string[];
   readonly #source: CoreSource;
   readonly #transport: Transport;
+  /** Topology requests under way. */
+  readonly #refreshes = new Set<Promise<void>>();
 
   constructor(source: CoreSource, handle: CoreHandle, endpoints: readonly string[], transport: Transport) {
     this.#source = source;
@@ -62,9 +64,11 @@ export class Client {
 
   /** Asks for the topology if that is due, beside whatever goes on. */
   refreshSoon(): void {
-    this.#refresh().catch(() => {
+    try {
+      this.#refresh();
+    } catch {
       // What is wrong with the core or the endpoints, the call itself reports.
-    });
+    }
   }
 
   /**
@@ -77,10 +81,9 @@ export class Client {
       if (now() >= deadline) {
         throw this.unreachable();
       }
-      const asked = await this.#refresh();
-      if (!asked) {
-        await new Promise((resolve) => setTimeout(resolve, READY_INTERVAL_MS));
-      }
+      this.#refresh();
+      // Any answer will do; and one that lets wait is no reason not to ask another node.
+      await Promise.race([...this.#refreshes, new Promise((resolve) => setTimeout(resolve, READY_INTERVAL_MS))]);
     }
   }
 
@@ -90,12 +93,18 @@ export class Client {
     return new NetworkError({ code: "network", message }, { hint: UNREACHABLE_HINT });
   }
 
-  /** Whether a node was asked. */
-  async #refresh(): Promise<boolean> {
-    const url = this.handle.use((core) => core.refreshDue(now(), Math.random() * 2 ** 53));
-    if (url === "") {
-      return false;
+  #refresh(): void {
+    const due = parse<{ node: number; url: string } | null>(
+      this.handle.use((core) => core.refreshDue(now(), Math.random() * 2 ** 53)),
+    );
+    if (due !== null) {
+      const ended = this.#askTopology(due.node, due.url).finally(() => this.#refreshes.delete(ended));
+      this.#refreshes.add(ended);
     }
+  }
+
+  /** Never rejects. */
+  async #askTopology(node: number, url: string): Promise<void> {
     let message: Uint8Array<ArrayBuffer> = new Uint8Array();
     const path = "holdfast.v1.Cluster/Topology";
     const signal = AbortSignal.timeout(REFRESH_TIMEOUT_MS);
@@ -106,11 +115,10 @@ export class Client {
       // Any failure is the same to the core: this node gave no topology.
     }
     try {
-      this.handle.use((core) => core.onRefresh(this.handle.fill(core, message), now()));
+      this.handle.use((core) => core.onRefresh(node, this.handle.fill(core, message), now()));
     } catch {
       // The core has noted that this answer is of no use.
     }
-    return true;
   }
 }
 

@@ -6,8 +6,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** How a node answers requests for objects. */
-export type Mode = "well" | "truncated" | "no-trailers" | "not-grpc" | "silent" | "breaks-off" | "flips-a-bit" | "unavailable" | "acts-then-breaks-off";
+/** How a node answers requests for objects; one that hangs answers nothing else either. */
+export type Mode = "well" | "hangs" | "truncated" | "no-trailers" | "not-grpc" | "silent" | "breaks-off" | "flips-a-bit" | "unavailable" | "acts-then-breaks-off";
 
 interface Stored {
   readonly version: string;
@@ -96,6 +96,9 @@ export class NodeDouble {
     }
     if (request.method === "GET") {
       this.#get(request.url ?? "", response);
+      return;
+    }
+    if (this.mode === "hangs") {
       return;
     }
     const chunks: Uint8Array[] = [];

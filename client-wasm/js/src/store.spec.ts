@@ -184,6 +184,13 @@ test("a silent node is hedged", async () => {
   assert.ok(performance.now() - before < 3_000);
 });
 
+test("a first put does not wait for a node that hangs", async (context) => {
+  node(0).mode = "hangs";
+  context.mock.method(Math, "random", () => 0);
+  const newcomer = new Store({ bucket: "b", endpoints: cluster.urls, timeout: 2_000 });
+  assert.equal((await newcomer.put("k", "1")).size, 1);
+});
+
 test("a damaged body never reaches the caller", async () => {
   await store.put("k", "hello");
   everyNode("flips-a-bit");

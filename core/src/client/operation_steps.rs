@@ -428,6 +428,26 @@ fn every_address_is_asked_before_one_is_asked_again() {
     assert_ne!(again[1], again[2]);
 }
 
+/// A browser's first write waited three seconds for one silent node, although the others answered at once.
+#[test]
+fn another_node_is_asked_for_the_first_topology_beside_one_that_lets_wait() {
+    let hedge = u64::from(Policy::FAR.read_hedge_ms_first);
+    let mut router = Router::new(["http://a", "http://b"], Policy::FAR).unwrap();
+    let first = router.refresh_due(0, 0).unwrap();
+    assert_eq!(router.refresh_due(hedge - 1, 0), None);
+    let second = router.refresh_due(hedge, 0).unwrap();
+    assert_ne!(first, second);
+    // Nobody is left; and no node is asked twice at the same time.
+    assert_eq!(router.refresh_due(2 * hedge, 0), None);
+    let node = TopologyNode { id: NodeId(9), url: "http://a".into(), zone: String::new(), live: true };
+    let topology = Topology::from_parts("c".into(), 1, 1024, 1, vec![node], &[0; 2048]).unwrap();
+    router.on_topology(second, &topology, 2 * hedge).unwrap();
+    // What the first still owes is no reason to ask before its time.
+    assert_eq!(router.refresh_due(2 * hedge + 1, 0), None);
+    router.on_refresh_failed(first, 3_000);
+    assert!(router.suspected(first));
+}
+
 #[test]
 fn a_topology_of_another_cluster_changes_nothing() {
     let mut router = router();

@@ -52,7 +52,7 @@ pub struct Router {
     /// When the topology is to be asked for again.
     refresh_at: u64,
     /// Whom it is being asked of now, and since when.
-    refreshing: Option<(Slot, u64)>,
+    refreshing: Vec<(Slot, u64)>,
 }
 
 /// One address.
@@ -116,7 +116,7 @@ impl Router {
             mutations: Latency::default(),
             hedge_tokens: HEDGE_TOKENS_MAX,
             refresh_at: 0,
-            refreshing: None,
+            refreshing: Vec::new(),
         })
     }
 
@@ -162,33 +162,49 @@ impl Router {
 
     /// Whether the topology is to be asked for now (at least [`Policy::refresh_ms`] old, or a suspected node is to be
     /// probed), and of which node. The caller must report its end.
+    ///
+    /// Before any topology came, another node is asked beside one that lets the client wait for
+    /// [`Policy::read_hedge_ms_first`]: a browser's mutations wait for the first.
     pub fn refresh_due(&mut self, now_ms: u64, random: u64) -> Option<Slot> {
-        if let Some((slot, since)) = self.refreshing {
-            if now_ms < since + u64::from(self.policy.refresh_timeout_ms) {
-                return None;
-            }
-            // Its caller forgot it, or is about to report the timeout.
-            self.on_refresh_failed(slot, now_ms);
+        self.forget_refreshes(now_ms);
+        let is_recent = |since: u64| now_ms < since + u64::from(self.policy.read_hedge_ms_first);
+        if self.refreshing.iter().any(|&(_, since)| self.known.is_some() || is_recent(since)) {
+            return None;
         }
         let peer = |slot: &Slot| &self.peers[slot.index()];
+        let is_asked = |slot: Slot| self.refreshing.iter().any(|&(asked, _)| asked == slot);
         let due = |slot: &Slot| {
             let Peer { suspected, probe_at, .. } = *peer(slot);
-            suspected && peer(slot).of_use() && probe_at <= now_ms
+            suspected && peer(slot).of_use() && probe_at <= now_ms && !is_asked(*slot)
         };
         // Each in its turn: one that lets a probe wait would else be due again before the next.
         let probe = self.slots().filter(due).min_by_key(|slot| peer(slot).probe_at);
         // Before anything is known, a node that was not asked yet is the better guess.
-        let is_untried = |slot: Slot| !peer(&slot).suspected;
+        let is_untried = |slot: Slot| !peer(&slot).suspected && !is_asked(slot);
         let slot = match probe.filter(|_| self.known.is_some() || !self.slots().any(is_untried)) {
             Some(slot) => {
                 sometimes!("a client probes a node that it suspects");
                 slot
             }
-            None if now_ms >= self.refresh_at => self.choose(Kind::Read, None, random, |_| Tried::NOT)?.0,
+            None if now_ms >= self.refresh_at => {
+                let tried = |slot| Tried { busy: is_asked(slot), times: 0 };
+                self.choose(Kind::Read, None, random, tried)?.0
+            }
             None => return None,
         };
-        self.refreshing = Some((slot, now_ms));
+        if !self.refreshing.is_empty() {
+            sometimes!("a client asks a second node for the first topology");
+        }
+        self.refreshing.push((slot, now_ms));
         Some(slot)
+    }
+
+    /// Requests whose time is over have failed: their callers forgot them, or are about to report it.
+    fn forget_refreshes(&mut self, now_ms: u64) {
+        let timeout_ms = u64::from(self.policy.refresh_timeout_ms);
+        while let Some(&(slot, _)) = self.refreshing.iter().find(|(_, since)| now_ms >= since + timeout_ms) {
+            self.on_refresh_failed(slot, now_ms);
+        }
     }
 
     /// `slot` answered with a topology. Errors when it is of another cluster than before: nothing changes then.
@@ -218,9 +234,7 @@ impl Router {
     }
 
     fn end_refresh(&mut self, slot: Slot) {
-        if self.refreshing.is_some_and(|(asked, _)| asked == slot) {
-            self.refreshing = None;
-        }
+        self.refreshing.retain(|&(asked, _)| asked != slot);
     }
 
     fn learn(&mut self, topology: &Topology) {

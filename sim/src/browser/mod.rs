@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use prost::Message;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::client::BUCKET;
 use crate::net::SimNet;
@@ -26,7 +27,7 @@ use crate::random::Random;
 use web::{Reply, Web};
 
 /// As in the TypeScript.
-const REFRESH_TIMEOUT_MS: u64 = 5_000;
+const REFRESH_TIMEOUT_MS: u64 = 3_000;
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 /// Bits of JavaScript's random numbers.
 const RANDOM_BITS: u64 = 1 << 53;
@@ -39,6 +40,8 @@ pub(crate) struct Browser {
     ambient: Arc<dyn holdfast::Ambient>,
     timeout: Duration,
     start: Instant,
+    /// A topology request has ended.
+    refreshed: Notify,
 }
 
 /// What the core says must be done.
@@ -91,6 +94,12 @@ impl Fault {
 }
 
 #[derive(Deserialize)]
+struct RefreshDue {
+    node: usize,
+    url: String,
+}
+
+#[derive(Deserialize)]
 struct Begun {
     call: usize,
     effects: Vec<Effect>,
@@ -125,7 +134,7 @@ impl Browser {
     ) -> Self {
         let core = Core::new(endpoints).expect("the endpoints are of simulated nodes");
         let (core, random) = (Mutex::new(core), Mutex::new(random));
-        Self { core, web: Web::new(net), random, ambient, timeout, start: Instant::now() }
+        Self { core, web: Web::new(net), random, ambient, timeout, start: Instant::now(), refreshed: Notify::new() }
     }
 
     /// Writes an object. Gives its version.
@@ -252,45 +261,47 @@ impl Browser {
         if operation.op.is_some() {
             self.ready(deadline).await?;
         }
-        // It goes on whatever becomes of the call: the core waits for its end.
-        let page = Arc::clone(self);
-        holdfast::tasks::spawn(async move {
-            let _ = page.refresh().await;
-        });
+        self.refresh();
         Call::new(self, operation, deadline).run().await
     }
 
     /// Waits until some node has named the others.
-    async fn ready(&self, deadline: u64) -> Result<(), Error> {
+    async fn ready(self: &Arc<Self>, deadline: u64) -> Result<(), Error> {
         while !self.core.lock().knows_topology() {
             if self.now() >= deadline {
                 return Err(CoreError::new(Code::Unavailable, "no node could be reached").into());
             }
-            if !self.refresh().await {
-                sleep(READY_INTERVAL).await;
-            }
+            let ended = self.refreshed.notified();
+            self.refresh();
+            let _ = timeout(READY_INTERVAL, ended).await;
         }
         Ok(())
     }
 
-    /// Asks for the topology if that is due. Whether a node was asked.
-    async fn refresh(&self) -> bool {
+    /// Asks for the topology if that is due. It goes on whatever becomes of the call.
+    fn refresh(self: &Arc<Self>) {
         let (now, random) = (self.now() as f64, self.number());
-        let url = self.core.lock().refresh_due(now, random);
-        if url.is_empty() {
-            return false;
+        let due = parse::<Option<RefreshDue>>(&self.core.lock().refresh_due(now, random));
+        if let Some(RefreshDue { node, url }) = due {
+            let page = Arc::clone(self);
+            holdfast::tasks::spawn(async move { page.ask_topology(node, &url).await });
         }
-        let asked = self.web.post(&url, "holdfast.v1.Cluster/Topology", &[], REFRESH_TIMEOUT_MS);
-        let message = match asked.await {
-            Some(Reply::Message(message)) => message,
+    }
+
+    async fn ask_topology(&self, node: usize, url: &str) {
+        let asked = self.web.post(url, "holdfast.v1.Cluster/Topology", &[], REFRESH_TIMEOUT_MS);
+        let message = match timeout(Duration::from_millis(REFRESH_TIMEOUT_MS), asked).await {
+            Ok(Some(Reply::Message(message))) => message,
             _ => Bytes::new(),
         };
         let now = self.now() as f64;
-        let mut core = self.core.lock();
-        let length = fill(&mut core, &message).unwrap_or(0);
-        // The core has noted that an answer was of no use.
-        let _ = core.on_refresh(length, now);
-        true
+        {
+            let mut core = self.core.lock();
+            let length = fill(&mut core, &message).unwrap_or(0);
+            // The core has noted that an answer was of no use.
+            let _ = core.on_refresh(node, length, now);
+        }
+        self.refreshed.notify_waiters();
     }
 }
 
