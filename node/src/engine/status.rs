@@ -1,6 +1,6 @@
 //! What the node tells of the cluster: topology for clients, status for operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use holdfast_core::ids::{NodeId, Partition};
@@ -91,29 +91,31 @@ impl Inner {
         let mut leads: BTreeMap<NodeId, u32> = BTreeMap::new();
         let mut counts =
             v1::PartitionCounts { total: u32::from(Partition::COUNT), ..v1::PartitionCounts::default() };
+        let known = known_nodes(&view);
+        let reachable: BTreeSet<NodeId> = known.iter().copied().filter(|id| self.is_reachable(*id)).collect();
         for partition in Partition::all() {
             let quorum = view.quorum(partition);
             for node in quorum.voters() {
                 *replica_of.entry(*node).or_default() += 1;
             }
             *leads.entry(self.leadership(partition).highest.node).or_default() += 1;
-            if quorum.voters().iter().all(|node| self.is_reachable(*node)) {
+            if quorum.voters().iter().all(|node| reachable.contains(node)) {
                 counts.whole += 1;
-            } else if quorum.is_majority(|node| self.is_reachable(node)) {
+            } else if quorum.is_majority(|node| reachable.contains(&node)) {
                 counts.degraded += 1;
             } else {
                 counts.unavailable += 1;
             }
         }
         status.partitions = Some(counts);
-        let nodes = known_nodes(&view).into_iter().map(|id| {
+        let nodes = known.into_iter().map(|id| {
             let entry = view.nodes.get(&id);
             v1::NodeStatus {
                 node_id: id.to_string(),
                 client_url: entry.map(|entry| entry.client_url.clone()).unwrap_or_default(),
                 zone: entry.map(|entry| entry.zone.clone()).unwrap_or_default(),
                 registered: view.registered.contains(&id),
-                reachable: self.is_reachable(id),
+                reachable: reachable.contains(&id),
                 member: view.layout.nodes.contains_key(&id),
                 software_version: entry.map(|entry| entry.software_version.clone()).unwrap_or_default(),
                 replica_of: replica_of.get(&id).copied().unwrap_or(0),

@@ -134,7 +134,15 @@ impl Browser {
     ) -> Self {
         let core = Core::new(endpoints).expect("the endpoints are of simulated nodes");
         let (core, random) = (Mutex::new(core), Mutex::new(random));
-        Self { core, web: Web::new(net), random, ambient, timeout, start: Instant::now(), refreshed: Notify::new() }
+        Self {
+            core,
+            web: Web::new(net),
+            random,
+            ambient,
+            timeout,
+            start: Instant::now(),
+            refreshed: Notify::new(),
+        }
     }
 
     /// Writes an object. Gives its version.

@@ -8,6 +8,7 @@ use node::env::{Disk, DiskFile};
 
 use super::file::{Action, Content, Fate, SECTOR_BYTES};
 use super::names::{NameChange, Names};
+use super::paged::shared;
 use super::{DiskFault, EIO, ENOSPC, Random, SimDisk, State};
 
 /// The disk as one process sees it.
@@ -172,7 +173,7 @@ impl DiskFile for Handle {
         let mut state = self.disk.0.lock();
         let number = state.begin_change(self.life, &format!("writes at {offset}"), &self.path, data)?;
         let offset = place(offset)?;
-        let write = |data: &[u8]| Action::Write { offset, data: data.into() };
+        let write = |data: &[u8]| Action::Write { offset, data: shared(data) };
         if let Some(mut random) = state.struck(DiskFault::WriteError, &self.path, number) {
             let fits = first_sectors(offset, data.len(), &mut random);
             if fits > 0 {

@@ -32,8 +32,11 @@ use file::{Astray, Content, Fate, Part};
 pub use file::{KEYS_BEGIN, SECTOR_BYTES};
 pub use latency::Latency;
 use names::Names;
+use paged::is_zeros;
 
 /// No space left on device, input/output error: what Linux answers.
+/// Zeros that are more are told by their number.
+const ZEROS_BYTES_MIN: usize = 4096;
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
@@ -366,7 +369,13 @@ impl State {
             let point = self.crash_point(&format!("{what} {path}"));
             self.recording.get_or_insert_default().push(point);
         }
-        self.journal.bytes(format_args!("{} disk {what} {path}", self.host), data);
+        let host = &self.host;
+        if data.len() > ZEROS_BYTES_MIN && is_zeros(data) {
+            let length = (data.len() as u64).to_le_bytes();
+            self.journal.bytes(format_args!("{host} disk zeros {what} {path}"), &length);
+        } else {
+            self.journal.bytes(format_args!("{host} disk {what} {path}"), data);
+        }
         self.operations += 1;
         let number = self.count(path);
         if let Some(latency) = self.latency {

@@ -1,7 +1,7 @@
 //! A file's bytes in pages that copies share: a disk is copied for each crash state that is looked at, and hardly any
 //! of it differs.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -12,6 +12,14 @@ static ZEROS: Page = [0; PAGE_BYTES];
 /// Whether all bytes are zeros; at most a page of them at a time, which is compared as a whole.
 pub(super) fn is_zeros(bytes: &[u8]) -> bool {
     bytes.chunks(PAGE_BYTES).all(|part| *part == ZEROS[..part.len()])
+}
+
+/// As long as the zeros that a node's log writes ahead of its frames.
+static LONG_ZEROS: LazyLock<Arc<[u8]>> = LazyLock::new(|| vec![0; 256 << 10].into());
+
+/// The bytes, to be kept. The zeros that a log writes ahead are kept once: there are many of them.
+pub(super) fn shared(bytes: &[u8]) -> Arc<[u8]> {
+    if bytes.len() == LONG_ZEROS.len() && is_zeros(bytes) { Arc::clone(&LONG_ZEROS) } else { bytes.into() }
 }
 
 /// Bytes. Cheap to clone.
