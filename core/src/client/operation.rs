@@ -37,6 +37,8 @@ pub struct Operation {
     failures: u32,
     waits: u32,
     fresh: u32,
+    /// What the next attempt's op id must be above: a fresh one.
+    above: Option<OpId>,
     retry_at: u64,
     /// The last refusal that another node might not have given.
     refusal: Option<u32>,
@@ -97,6 +99,7 @@ impl Operation {
             failures: 0,
             waits: 0,
             fresh: 0,
+            above: None,
             retry_at: 0,
             refusal: None,
             damaged: false,
@@ -276,7 +279,7 @@ impl Operation {
             }
             self.attempts[at].state = State::Nothing;
         }
-        self.restart(OpId::default(), router, now_ms, effects);
+        self.restart(OpId::default(), router, now_ms);
     }
 
     /// An attempt failed: when may the next one go?
@@ -352,7 +355,7 @@ impl Operation {
         let waiting = self.pending().next().is_some();
         if let (Some(Stale { floor, .. }), false) = (self.stale, waiting) {
             sometimes!("an op id is below its key's floor, so the client takes a fresh one");
-            self.restart(floor, router, now_ms, effects);
+            self.restart(floor, router, now_ms);
         }
         if self.stale.is_none() {
             self.note_late(router, now_ms);
@@ -376,12 +379,22 @@ impl Operation {
 
     /// When an attempt that keeps silent until then is given up.
     fn patience_ends(&self, attempt: &Attempt, router: &Router) -> u64 {
-        let silence = attempt.alive_ms + u64::from(router.policy().attempt_silence_ms_max);
+        let policy = router.policy();
+        let patience =
+            if self.is_crowded(router) { policy.hedge_ms_max } else { policy.attempt_silence_ms_max };
+        let silence = attempt.alive_ms + u64::from(patience);
         // Nothing new can come of it, only the word that it had been carried out: that is waited for as long as a healthy
         // node takes, not as long as a hung one.
         let word =
             self.stale.map(|stale| stale.since_ms.max(attempt.alive_ms) + router.hedge_ms(self.spec.kind));
         word.map_or(silence, |word| word.min(silence)) + self.allowance(router)
+    }
+
+    /// Every attempt that may be under way is late, and there are nodes that were not asked: the oldest makes room. As many
+    /// nodes may have lost their power at once.
+    fn is_crowded(&self, router: &Router) -> bool {
+        let late = self.pending().filter(|attempt| attempt.late).count();
+        number(late) >= router.policy().attempts_parallel_max && matches!(self.choose(router), Some((_, 0)))
     }
 
     /// Ends that do not wait for the deadline, other than a good answer.
@@ -421,12 +434,12 @@ impl Operation {
     }
 
     /// No attempt took effect or can: start over with an op id that the key's history can still tell apart.
-    fn restart(&mut self, floor: OpId, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
+    fn restart(&mut self, floor: OpId, router: &Router, now_ms: u64) {
         self.stale = None;
         self.wanted = 1;
         self.fresh += 1;
         self.retry_at = if self.fresh > FRESH_EAGER_MAX { now_ms + self.backoff(router) } else { now_ms };
-        effects.push(Effect::FreshOpId { floor });
+        self.above = Some(floor);
     }
 
     /// The newest attempt is late: one more should be under way.
@@ -461,6 +474,8 @@ impl Operation {
             let Some((slot, _)) = self.choose(router) else {
                 return;
             };
+            // Not before: while it waits, the key forgets more.
+            effects.extend(self.above.take().map(|floor| Effect::FreshOpId { floor }));
             let retry = self.spec.kind == Kind::Mutation && self.doubtful();
             sometimes!(retry, "a client sends a mutation again that may have taken effect");
             sometimes!(self.failures > 0 && !retry, "a client tries again what did not happen");

@@ -368,6 +368,34 @@ fn reads_are_spread_over_the_replicas() {
     assert_eq!(seen, [10, 10, 10]);
 }
 
+/// As many nodes as may be asked at once had lost their power, and the others were not asked before the silence was long.
+#[test]
+fn nodes_that_keep_silent_make_room_for_those_that_were_not_asked() {
+    let urls = ["http://a", "http://b", "http://c", "http://d", "http://e"];
+    let far = Policy::FAR;
+    let (mut run, mut asked, mut now) = {
+        let router = Router::new(urls, far.clone()).unwrap();
+        (Run::begin_with(router, spec(Kind::Mutation), 0), Vec::new(), 0)
+    };
+    let mut given_up = Vec::new();
+    while now <= 2 * u64::from(far.hedge_ms_max) {
+        for effect in &run.effects {
+            match effect {
+                Effect::Send { slot, .. } => asked.push((slot.index(), now)),
+                Effect::Cancel { attempt } => given_up.push(*attempt),
+                _ => {}
+            }
+        }
+        now += 50;
+        run.time(now);
+    }
+    let mut nodes: Vec<_> = asked.iter().map(|(node, _)| *node).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, [0, 1, 2, 3, 4], "{asked:?}");
+    assert!(asked[3].1 <= u64::from(far.hedge_ms_max) + 1_000, "{asked:?}");
+    assert_eq!(given_up, [0, 1], "all were asked: then the silence may be longer");
+}
+
 #[test]
 fn a_damaged_body_is_fetched_from_another_node_then_reported() {
     let mut run = Run::begin(Kind::Read);

@@ -175,7 +175,8 @@ impl Leader {
             return;
         }
         sometimes!(slot.busy != Busy::Idle, "a request comes while another one is under way on its key");
-        if self.orphans.remove(name) {
+        // Who only wants to know waits for it: proposed anew, it would begin from nothing each time that somebody asks.
+        if request != Request::Resolve && self.orphans.remove(name) {
             sometimes!("a request builds on a proposal that nobody waits for any more");
             // What nobody waits for need not be chosen first: the next record can be built on it.
             if let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) {
@@ -363,24 +364,29 @@ impl Leader {
         let Some(name) = self.tokens.remove(&token) else { return };
         let Some(slot) = self.slots.get_mut(&name) else { return };
         if slot.busy.has_proposed(token) {
-            // Neither success nor failure: whatever comes next on the key builds on it.
-            let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) else {
-                unreachable!("it was just seen to be accepting")
-            };
+            // Neither success nor failure: what changes the key next builds on it.
             sometimes!("the deadline of a request passes after its proposal was sent");
-            slot.known = Known::Proposed(held);
             effects.push(Effect::Answer { token, answer: Answer::OutcomeUnknown });
+            let builds = slot.queue.front().is_some_and(|next| next.request != Request::Resolve);
+            match &mut slot.busy {
+                Busy::Accepting { held, .. } if builds => {
+                    slot.known = Known::Proposed(held.clone());
+                    slot.busy = Busy::Idle;
+                }
+                Busy::Accepting { answer, .. } => *answer = None,
+                _ => unreachable!("it was just seen to be accepting"),
+            }
         } else {
             sometimes!("the deadline of a request passes before anything was proposed for it");
             slot.queue.retain(|waiting| waiting.token != token);
             effects.push(Effect::Answer { token, answer: Answer::Unavailable });
-            if slot.queue.is_empty() {
-                match &slot.busy {
-                    // Nobody sends the question again: the next request asks its own.
-                    Busy::Learning { .. } | Busy::Fetching { .. } => slot.busy = Busy::Idle,
-                    Busy::Accepting { answer: None, .. } => _ = self.orphans.insert(name.clone()),
-                    Busy::Accepting { .. } | Busy::Idle => {}
-                }
+        }
+        if slot.queue.is_empty() {
+            match &slot.busy {
+                // Nobody sends the question again: the next request asks its own.
+                Busy::Learning { .. } | Busy::Fetching { .. } => slot.busy = Busy::Idle,
+                Busy::Accepting { answer: None, .. } => _ = self.orphans.insert(name.clone()),
+                Busy::Accepting { .. } | Busy::Idle => {}
             }
         }
         self.drive(&name, effects);
@@ -467,6 +473,11 @@ impl Leader {
                         sometimes!(
                             "an answer waits until the half written record that it speaks of is completed"
                         );
+                        if held.ballot.term == term && held.record.is_whole() {
+                            // This term's own: whom it was sent to may be about to answer.
+                            slot.busy = Busy::accepting(held.clone(), None);
+                            return resend(self.me, &self.quorum, name, term, slot, effects);
+                        }
                         (held.record.clone(), None)
                     }
                     // A deposed leader does not know that it is: what it remembers is true now only if a majority

@@ -346,7 +346,8 @@ impl Inner {
             key: name.key.as_str().to_owned(),
             with_body,
         };
-        link.send(Ask::Read(read), move |reply| {
+        let step = (name.partition(), Ballot { term, seq: question });
+        link.send_step(step, Ask::Read(read), move |reply| {
             let reply = match reply {
                 Ok(Reply::Read(reply)) => reply,
                 Ok(Reply::ConfigUnknown(_)) => return inner.exchange_layouts(to),
@@ -368,7 +369,7 @@ impl Inner {
             ballot: Some(ballot.into()),
             record: Some(record.into()),
         };
-        link.send(Ask::Accept(accept), move |reply| {
+        link.send_step((name.partition(), ballot), Ask::Accept(accept), move |reply| {
             let reply = match reply {
                 Ok(Reply::Accept(reply)) => reply,
                 Ok(Reply::ConfigUnknown(_)) => return inner.exchange_layouts(to),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use holdfast_core::error::{Code, Error};
 use holdfast_core::ids::NodeId;
 use holdfast_core::sometimes;
 use holdfast_proto::v1::peer_reply::Body as Reply;
@@ -52,21 +53,34 @@ struct UnderWay {
     none: Notify,
 }
 
-/// One of them. It ends when this is dropped: also when nobody answers, because that panicked.
+/// One of them. It ends when this is dropped: also when nobody answers, because that panicked. Then the asker is told: it
+/// would wait for ever.
 struct Asked {
     id: u64,
     outbox: Outbox<PeerReply>,
     under_way: Arc<UnderWay>,
+    answered: bool,
 }
 
 impl Asked {
-    fn answer(self, body: Reply) {
+    fn answer(mut self, body: Reply) {
+        self.answered = true;
         self.outbox.push(PeerReply { id: self.id, body: Some(body) });
+    }
+
+    /// What is asked so that an answer comes.
+    fn live(mut self, pong: Reply) {
+        self.answered = true;
+        self.outbox.push_first(PeerReply { id: self.id, body: Some(pong) });
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
+        if !self.answered {
+            let error = Error::new(Code::Internal, "a defect of the node: see its log");
+            self.outbox.push(PeerReply { id: self.id, body: Some(Reply::Error((&error).into())) });
+        }
         if self.under_way.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.under_way.none.notify_one();
             self.outbox.send_now();
@@ -182,9 +196,10 @@ impl Exchange {
     }
 
     fn on_request(&self, asker: NodeId, PeerRequest { id, body }: PeerRequest, outbox: &Outbox<PeerReply>) {
-        let asked = Asked { id, outbox: outbox.clone(), under_way: self.under_way.clone() };
+        let (outbox, under_way) = (outbox.clone(), self.under_way.clone());
+        let asked = Asked { id, outbox, under_way, answered: false };
         match body {
-            Some(Request::Ping(_)) => asked.answer(self.pong()),
+            Some(Request::Ping(_)) => asked.live(self.pong()),
             Some(Request::Leaving(_)) => {
                 self.handler.on_leaving(asker);
                 asked.answer(self.pong());

@@ -5,15 +5,16 @@
 //!
 //! A link has no timer. [`Links::look`] is called while peers owe answers ([`Pulse`]), and rarely otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use holdfast_core::ids::NodeId;
+use holdfast_core::ids::{NodeId, Partition};
 use holdfast_core::sometimes;
+use holdfast_core::term::Ballot;
 use holdfast_proto::v1::peer_reply::Body as Reply;
 use holdfast_proto::v1::peer_request::Body as Request;
 use holdfast_proto::v1::{self, PeerReplies, PeerRequest};
@@ -59,9 +60,13 @@ pub struct LinkError;
 
 type Callback = Box<dyn FnOnce(Result<Reply, LinkError>) + Send>;
 
+/// What a leader asks under one number, of a question or a proposal: no number is used twice in a partition.
+pub type Step = (Partition, Ballot);
+
 struct Pending {
     callback: Callback,
     bytes: usize,
+    step: Option<Step>,
 }
 
 struct State {
@@ -69,6 +74,8 @@ struct State {
     outbox: Option<Outbox<PeerRequest>>,
     pending: BTreeMap<u64, Pending>,
     pending_bytes: usize,
+    /// Of those that are pending.
+    steps: BTreeSet<Step>,
     next_id: u64,
     /// When it last said anything, or when it first began to owe an answer after owing none.
     owing_since: Instant,
@@ -77,6 +84,15 @@ struct State {
     quiet_looks: u32,
     last_heard: Option<Instant>,
     leaving_until: Option<Instant>,
+}
+
+impl State {
+    /// None of it is waited for any longer.
+    fn take_pending(&mut self) -> BTreeMap<u64, Pending> {
+        self.pending_bytes = 0;
+        self.steps.clear();
+        std::mem::take(&mut self.pending)
+    }
 }
 
 /// What links tell those who wait.
@@ -122,6 +138,7 @@ impl PeerLink {
             outbox: None,
             pending: BTreeMap::new(),
             pending_bytes: 0,
+            steps: BTreeSet::new(),
             next_id: 1,
             owing_since: Instant::now(),
             quiet_looks: 0,
@@ -161,11 +178,30 @@ impl PeerLink {
 
     /// Asks; `callback` runs once, on the answer or when there will be none. It must be quick.
     pub fn send(&self, request: Request, callback: impl FnOnce(Result<Reply, LinkError>) + Send + 'static) {
+        self.send_as(None, request, Box::new(callback));
+    }
+
+    /// The same for a step of a leader's. Where it is on its way already nothing is done: the stream loses nothing while it
+    /// lasts, and when it ends the step is not on its way any more. Large ones, sent again and again, would block the stream.
+    pub fn send_step(
+        &self,
+        step: Step,
+        request: Request,
+        callback: impl FnOnce(Result<Reply, LinkError>) + Send + 'static,
+    ) {
+        if self.shared.state.lock().steps.contains(&step) {
+            sometimes!("what a leader would send again is still on its way");
+            return;
+        }
+        self.send_as(Some(step), request, Box::new(callback));
+    }
+
+    fn send_as(&self, step: Option<Step>, request: Request, callback: Callback) {
         if self.is_suspected() && !matches!(request, Request::Ping(_)) {
             sometimes!("a request for a suspected peer is not sent");
             return callback(Err(LinkError));
         }
-        self.shared.send(request, Box::new(callback));
+        self.shared.send(request, step, callback);
     }
 
     /// Asks and waits.
@@ -177,7 +213,7 @@ impl PeerLink {
 }
 
 impl Shared {
-    fn send(&self, request: Request, callback: Callback) {
+    fn send(&self, request: Request, step: Option<Step>, callback: Callback) {
         let mut state = self.state.lock();
         let bytes = request_bytes(&request);
         let full =
@@ -195,9 +231,16 @@ impl Shared {
         let id = state.next_id;
         state.next_id += 1;
         state.pending_bytes += bytes;
-        state.pending.insert(id, Pending { callback, bytes });
+        state.steps.extend(step);
+        state.pending.insert(id, Pending { callback, bytes, step });
         // Pushed under the lock, so that a stream that ends meanwhile fails this request too.
-        outbox.push(PeerRequest { id, body: Some(request) });
+        let first = matches!(request, Request::Ping(_));
+        let request = PeerRequest { id, body: Some(request) };
+        if first {
+            outbox.push_first(request);
+        } else {
+            outbox.push(request);
+        }
         drop(state);
         if alone {
             outbox.send_now();
@@ -208,7 +251,7 @@ impl Shared {
     }
 
     fn ping(&self) {
-        self.send(sign_of_life(), Box::new(|_| {}));
+        self.send(sign_of_life(), None, Box::new(|_| {}));
     }
 
     /// A look at the clock: notices silence, and asks for a sign of life where an answer is owed or nothing was heard for
@@ -263,6 +306,9 @@ impl Shared {
             for reply in frame.replies {
                 let Some(pending) = state.pending.remove(&reply.id) else { continue };
                 state.pending_bytes -= pending.bytes;
+                if let Some(step) = pending.step {
+                    state.steps.remove(&step);
+                }
                 if let Some(body) = reply.body {
                     ready.push((pending.callback, body));
                 }
@@ -307,9 +353,8 @@ impl Shared {
             sometimes!("a peer that owes answers becomes suspected");
             tracing::warn!(peer = %self.node, silent_ms = silent.as_millis(), "peer suspected: it owes answers");
             // Something stays pending, so that the silence goes on being measured.
-            let lost = std::mem::take(&mut state.pending);
-            state.pending_bytes = 0;
-            state.pending.insert(SILENCE, Pending { callback: Box::new(|_| {}), bytes: 0 });
+            let lost = state.take_pending();
+            state.pending.insert(SILENCE, Pending { callback: Box::new(|_| {}), bytes: 0, step: None });
             lost
         };
         for pending in lost.into_values() {
@@ -322,8 +367,7 @@ impl Shared {
             let mut state = self.state.lock();
             self.suspected.store(true, Ordering::Relaxed);
             state.outbox = None;
-            state.pending_bytes = 0;
-            std::mem::take(&mut state.pending)
+            state.take_pending()
         };
         for pending in lost.into_values() {
             (pending.callback)(Err(LinkError));

@@ -204,6 +204,40 @@ async fn a_peer_that_said_it_is_leaving_is_asked_for_signs_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_step_that_is_on_its_way_is_not_sent_again_until_it_is_lost() {
+    let mut bed = Bed::new();
+    let asleep = bed.peer().await;
+    let link = bed.link();
+    let sent = || link.shared.state.lock().next_id;
+    let step = (Partition::new(3).expect("a partition"), Ballot::ZERO);
+    let (sender, mut answers) = mpsc::unbounded_channel();
+    let send = || {
+        let sender = sender.clone();
+        link.send_step(step, something(), move |reply| {
+            let _ = sender.send(reply.is_ok());
+        });
+    };
+    asleep.store(true, Ordering::Relaxed);
+    let before = sent();
+    send();
+    send();
+    assert_eq!(sent(), before + 1);
+    // Suspected: lost. Nothing is sent until it answers again, and then it is not on its way any more.
+    assert_eq!(answers.recv().await, Some(false));
+    send();
+    assert_eq!(answers.recv().await, Some(false));
+    asleep.store(false, Ordering::Relaxed);
+    bed.signals.recovered.notified().await;
+    for _ in 0..2 {
+        send();
+        send();
+        assert_eq!(answers.recv().await, Some(true));
+        assert!(link.shared.state.lock().steps.is_empty());
+    }
+    assert!(answers.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_stood_still_itself_suspects_nobody() {
     let mut bed = Bed::new();
     bed.peer().await;

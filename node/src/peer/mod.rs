@@ -20,7 +20,8 @@ pub use port::serve_peers;
 
 /// Messages in one frame at most. Enough to fill the pipe, few enough that a frame never starves the others.
 const FRAME_MESSAGES_MAX: usize = 256;
-/// A frame is closed before its messages are longer than this together, but one of them always goes in.
-const FRAME_BYTES_SOFT_MAX: usize = 1 << 20;
+/// A frame is closed before its messages are longer than this together, but one of them always goes in. What overtakes the
+/// others waits for one frame all the same.
+const FRAME_BYTES_SOFT_MAX: usize = 128 << 10;
 /// Largest frame: that of the largest message (a listing page, some 5 MiB), with room to spare.
 const FRAME_BYTES_MAX: usize = 16 << 20;

@@ -81,6 +81,15 @@ impl<T: Message> Outbox<T> {
         }
     }
 
+    /// The same, ahead of all that is queued: for a sign of life, which large messages must not hold up.
+    pub(super) fn push_first(&self, message: T) {
+        let mut shared = self.shared.lock();
+        if shared.io.is_some() && !shared.closing {
+            shared.queued_bytes += message.encoded_len();
+            shared.messages.push_front(message);
+        }
+    }
+
     /// Has the writer's task send what is queued, together with what else is pushed until it runs.
     pub(super) fn send_soon(&self) {
         let writer = self.shared.lock().writer.take();
@@ -296,6 +305,27 @@ mod tests {
         outbox.push(reply(3, 100));
         outbox.send_now();
         assert!(writer.await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_sign_of_life_overtakes_what_is_queued() {
+        let (here, mut there) = tokio::io::duplex(1000);
+        let (_, io) = tokio::io::split(Box::new(here) as BoxIo);
+        let (outbox, mut writer) = outbox(io);
+        for id in 1..4 {
+            outbox.push(reply(id, FRAME_BYTES_SOFT_MAX));
+        }
+        let writer = tokio::spawn(async move { writer.write().await });
+        // The first is on its way.
+        tokio::task::yield_now().await;
+        outbox.push_first(reply(9, 4));
+        outbox.close();
+        let mut order = Vec::new();
+        while order.len() < 4 {
+            order.extend(read_frame(&mut there).await.replies.iter().map(|reply| reply.id));
+        }
+        assert_eq!(order, [1, 9, 2, 3]);
+        writer.await.unwrap().unwrap();
     }
 
     #[tokio::test]

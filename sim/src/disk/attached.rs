@@ -120,7 +120,11 @@ impl Disk for Attached {
         }
         let stalled = std::mem::take(&mut state.stalled);
         state.faults.bit(if stalled { "disk-stall" } else { "disk-slow" });
-        Some(Box::pin(tokio::time::sleep(owed)))
+        let healed = Arc::clone(&state.healed).notified_owned();
+        Some(Box::pin(async move {
+            // Either will do.
+            let _ = tokio::time::timeout(owed, healed).await;
+        }))
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use node::env::Disk;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::random::Random;
 use attached::Attached;
@@ -80,6 +81,8 @@ struct State {
     owed: Duration,
     /// Whether it owes that because of a stall.
     stalled: bool,
+    /// Told when it is healed: whoever waits for the device need not any longer.
+    healed: Arc<Notify>,
     recording: Option<Vec<CrashPoint>>,
 }
 
@@ -112,6 +115,7 @@ impl SimDisk {
             latency: None,
             owed: Duration::ZERO,
             stalled: false,
+            healed: Arc::default(),
             recording: None,
         })))
     }
@@ -172,13 +176,15 @@ impl SimDisk {
         self.0.lock().faults.on.clone()
     }
 
-    /// Takes back what would still fail: every fault of [`DiskFault`], the latency, the limit of room, a power loss to come.
+    /// Takes back what would still fail: every fault of [`DiskFault`], the latency, a stall that lasts, the limit of room, a
+    /// power loss to come.
     pub fn heal(&self) {
         let mut state = self.0.lock();
         state.faults.on.clear();
         state.latency = None;
         state.owed = Duration::ZERO;
         state.stalled = false;
+        state.healed.notify_waiters();
         state.capacity = None;
         state.power_off_in = None;
     }
