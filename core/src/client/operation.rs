@@ -469,11 +469,14 @@ impl Operation {
         attempt.alive_ms + router.hedge_ms(self.spec.kind).min(left / 2) + self.allowance(router)
     }
 
-    fn send_wanted(&mut self, router: &Router, now_ms: u64, effects: &mut Vec<Effect>) {
+    fn send_wanted(&mut self, router: &mut Router, now_ms: u64, effects: &mut Vec<Effect>) {
         while number(self.pending().count()) < self.wanted && now_ms >= self.retry_at {
             let Some((slot, _)) = self.choose(router) else {
                 return;
             };
+            if self.attempts.is_empty() {
+                router.on_first(slot);
+            }
             // Not before: while it waits, the key forgets more.
             effects.extend(self.above.take().map(|floor| Effect::FreshOpId { floor }));
             let retry = self.spec.kind == Kind::Mutation && self.doubtful();

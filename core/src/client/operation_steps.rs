@@ -1,5 +1,6 @@
 //! Scenarios of one operation: what happens, and exactly which effects follow.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -366,6 +367,26 @@ fn reads_are_spread_over_the_replicas() {
         seen[slot.index()] += 1;
     }
     assert_eq!(seen, [10, 10, 10]);
+}
+
+/// Of three nodes one hung. Operations in a hurry went to it first each time, and left the others too little time: so these
+/// were suspected too, and had failed later.
+#[test]
+fn of_nodes_that_are_suspected_each_is_first_in_its_turn() {
+    let mut router = router();
+    let (mut firsts, mut now) = (Vec::new(), 0);
+    for _ in 0..9 {
+        let short = Spec { deadline_ms: now + 60, ..spec(Kind::Mutation) };
+        let mut run = Run::begin_with(router, short, now);
+        let Some(Effect::Send { slot, .. }) = run.effects.first() else { panic!("{:?}", run.effects) };
+        firsts.push(slot.index());
+        for passed in [30, 45, 60] {
+            run.time(now + passed);
+        }
+        (router, now) = (run.router, now + 60);
+    }
+    let last: BTreeSet<_> = firsts[6..].iter().copied().collect();
+    assert_eq!(last.len(), 3, "{firsts:?}");
 }
 
 /// As many nodes as may be asked at once had lost their power, and the others were not asked before the silence was long.

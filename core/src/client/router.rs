@@ -49,6 +49,8 @@ pub struct Router {
     reads: Latency,
     mutations: Latency,
     hedge_tokens: u32,
+    /// Given so far: see [`Peer::turn`].
+    turns: u64,
     /// When the topology is to be asked for again.
     refresh_at: u64,
     /// Whom it is being asked of now, and since when.
@@ -69,8 +71,8 @@ struct Peer {
     heard_ms: u64,
     strikes: u8,
     suspected: bool,
-    /// While suspected: when it failed last.
-    failed_ms: u64,
+    /// When an operation, or a question for the topology, went to it first: larger is later.
+    turn: u64,
     /// While suspected: when to probe it.
     probe_at: u64,
     /// Times it became suspected, or a probe failed, since it last carried out an operation.
@@ -115,6 +117,7 @@ impl Router {
             reads: Latency::default(),
             mutations: Latency::default(),
             hedge_tokens: HEDGE_TOKENS_MAX,
+            turns: 0,
             refresh_at: 0,
             refreshing: Vec::new(),
         })
@@ -196,6 +199,7 @@ impl Router {
             sometimes!("a client asks a second node for the first topology");
         }
         self.refreshing.push((slot, now_ms));
+        self.on_first(slot);
         Some(slot)
     }
 
@@ -288,8 +292,9 @@ impl Router {
     }
 
     /// The best node for the next attempt, and how often this operation tried it already: never one that is busy with
-    /// it now; the least tried; then replicas before others, trusted before suspected, of these the one that failed
-    /// longest ago, so that each gets its turn; the usual leader first for mutations, any for reads (by `spread`).
+    /// it now; the least tried; then replicas before others, trusted before suspected, of these the one that was
+    /// first longest ago: who comes first has the most of a short deadline, so each gets its turn; the usual leader first
+    /// for mutations, any for reads (by `spread`).
     pub(super) fn choose(
         &self,
         kind: Kind,
@@ -307,7 +312,7 @@ impl Router {
         let mut best: Option<(Key, Slot)> = None;
         let key = |slot: Slot, rank: u8, place: usize| {
             let Tried { busy, times } = tried(slot);
-            (!busy).then_some((times, rank, self.peers[slot.index()].failed(), place))
+            (!busy).then_some((times, rank, self.peers[slot.index()].turn(), place))
         };
         for (position, slot) in partition.into_iter().flat_map(|p| self.replicas(p)).enumerate() {
             let rank = self.peers[slot.index()].rank() * 3;
@@ -334,6 +339,12 @@ impl Router {
             }
         }
         best.map(|((times, ..), slot)| (slot, times))
+    }
+
+    /// `slot` is the first that is asked.
+    pub(super) fn on_first(&mut self, slot: Slot) {
+        self.turns += 1;
+        self.peers[slot.index()].turn = self.turns;
     }
 
     /// An operation begins: part of a hedge is earned.
@@ -379,7 +390,6 @@ impl Router {
     /// `slot` answered that it cannot, or let an attempt wait: suspected when that goes on.
     pub(super) fn on_strike(&mut self, slot: Slot, now_ms: u64) {
         let peer = &mut self.peers[slot.index()];
-        peer.failed_ms = now_ms;
         peer.strikes += 1;
         if peer.strikes >= STRIKES_MAX {
             sometimes!("a client suspects a node that answers, but carries nothing out");
@@ -399,7 +409,6 @@ impl Router {
     pub(super) fn suspect(&mut self, slot: Slot, now_ms: u64) {
         let policy = &self.policy;
         let peer = &mut self.peers[slot.index()];
-        peer.failed_ms = now_ms;
         if peer.suspected && now_ms < peer.probe_at {
             return;
         }
@@ -422,7 +431,7 @@ impl Peer {
             heard_ms: 0,
             strikes: 0,
             suspected: false,
-            failed_ms: 0,
+            turn: 0,
             probe_at: 0,
             level: 0,
         }
@@ -432,9 +441,9 @@ impl Peer {
         self.member || self.seed
     }
 
-    /// When it failed last, if it is suspected.
-    fn failed(&self) -> u64 {
-        if self.suspected { self.failed_ms } else { 0 }
+    /// When it had its last turn, if it is suspected.
+    fn turn(&self) -> u64 {
+        if self.suspected { self.turn } else { 0 }
     }
 
     /// 0 is best. A suspected node comes after one that only the registry misses: what this client saw is newer.

@@ -108,6 +108,11 @@ impl Inner {
                 Code::StaleOpId(_) if astray => return Err(outcome_unknown()),
                 _ => return Err(error),
             }
+            if hops >= HOPS_MAX && self.leadership(partition).begun_elsewhere {
+                // It cannot be passed on, and waits in vain: it may be the asker that leads.
+                sometimes!("a request that was passed on too often is handed back");
+                return Err(if astray { outcome_unknown() } else { error });
+            }
             sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(RETRY_PAUSE.1);
             if pause == RETRY_PAUSE.1 {
