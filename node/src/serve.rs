@@ -196,13 +196,8 @@ impl Running {
             stop_clients.clone(),
             settings.stop_grace,
         ));
-        let peers = tasks::spawn(serve_peers(
-            peers,
-            settings.cluster.clone(),
-            store.node_id(),
-            Arc::new(engine.clone()),
-            stop_peers.clone(),
-        ));
+        let peers =
+            tasks::spawn(serve_peers(peers, engine.identity(), Arc::new(engine.clone()), stop_peers.clone()));
         Self { clients, peers, health, stop_clients, stop_peers }
     }
 

@@ -58,7 +58,7 @@ async fn member(registry_folder: &TempDir, nodes: usize) -> Member {
     };
     let engine = Engine::start(parts).unwrap();
     let handler = Arc::new(engine.clone());
-    tokio::spawn(serve_peers(listener, "test".to_owned(), id, handler, CancellationToken::new()));
+    tokio::spawn(serve_peers(listener, engine.identity(), handler, CancellationToken::new()));
     let registration = registry.register(id, &entry).unwrap();
     Member { engine, _registration: registration, _folder: folder }
 }

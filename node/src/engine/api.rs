@@ -22,7 +22,7 @@ use super::lead::PartitionCell;
 use super::write::{Done, Operation, no_layout};
 use super::{Engine, EngineParts, Inner, OPERATIONS_MAX, REPAIRS_MAX};
 use crate::peer::link::PROBE_EVERY;
-use crate::peer::{LinkSignals, Links};
+use crate::peer::{Identity, LinkSignals, Links};
 use crate::pulse::Pulse;
 
 /// An object to be put, as it came from the client.
@@ -87,9 +87,13 @@ impl Engine {
         let unanswered = Arc::new(Pulse::new(PROBE_EVERY));
         let leaderships = Arc::new(Notify::new());
         let signals = LinkSignals { unanswered: unanswered.clone(), recovered: leaderships.clone() };
-        let links = Links::new(env.clone(), cluster.clone(), me, signals);
+        let mut life = [0; 8];
+        env.ambient.random(&mut life);
+        let identity = Identity { cluster: cluster.clone(), node: me, life: u64::from_be_bytes(life) };
+        let links = Links::new(env.clone(), identity.clone(), signals);
         let inner = Arc::new(Inner {
             me,
+            identity,
             env,
             cluster,
             store,
@@ -123,6 +127,11 @@ impl Engine {
         }
         inner.start_duties();
         Ok(Self { inner })
+    }
+
+    /// What it tells peers of itself.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity.clone()
     }
 
     /// This node.

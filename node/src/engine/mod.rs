@@ -42,7 +42,7 @@ use kept_view::KeptView;
 pub use view::ClusterView;
 
 use crate::env::Env;
-use crate::peer::Links;
+use crate::peer::{Identity, Links};
 use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::store::{ReplicaAnswer, ReplicaOp, Store, StoreError};
@@ -77,6 +77,7 @@ pub struct Engine {
 
 pub(super) struct Inner {
     me: NodeId,
+    identity: Identity,
     env: Env,
     cluster: String,
     store: Store,

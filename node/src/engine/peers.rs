@@ -75,15 +75,15 @@ impl PeerHandler for Engine {
             }
             // The stream answers these by itself.
             Ask::Ping(_) | Ask::Leaving(_) => {
-                reply(Reply::Pong(v1::Pong { node: inner.me.to_bytes().to_vec().into() }));
+                reply(Reply::Pong(inner.identity.pong()));
             }
         }
     }
 
-    fn on_leaving(&self, peer: NodeId) {
+    fn on_leaving(&self, peer: NodeId, life: u64) {
         if let Some(link) = self.inner.links.get(peer) {
             tracing::info!(%peer, "a peer is stopping");
-            link.on_leaving();
+            link.on_leaving(life);
         }
     }
 }

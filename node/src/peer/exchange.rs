@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Identity;
 use super::frames::Frames;
 use super::link::{IDLE_PROBE_EVERY, OUTSTANDING_MAX};
 use super::outbox::{Outbox, outbox};
@@ -34,14 +35,13 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// One request. `reply` is called exactly once, possibly before this returns.
     fn handle(&self, request: Request, reply: Box<dyn FnOnce(Reply) + Send>);
 
-    /// A peer said that it is stopping.
-    fn on_leaving(&self, peer: NodeId);
+    /// A peer said that it is stopping, in this life of it; 0: it does not say.
+    fn on_leaving(&self, peer: NodeId, life: u64);
 }
 
 /// One peer's stream.
 pub(super) struct Exchange {
-    cluster: String,
-    me: NodeId,
+    me: Identity,
     handler: Arc<dyn PeerHandler>,
     under_way: Arc<UnderWay>,
 }
@@ -91,8 +91,8 @@ impl Drop for Asked {
 }
 
 impl Exchange {
-    pub(super) fn new(cluster: String, me: NodeId, handler: Arc<dyn PeerHandler>) -> Self {
-        Self { cluster, me, handler, under_way: Arc::default() }
+    pub(super) fn new(me: Identity, handler: Arc<dyn PeerHandler>) -> Self {
+        Self { me, handler, under_way: Arc::default() }
     }
 
     /// Until the asker goes away, or until `stop` and what is under way was answered.
@@ -177,10 +177,10 @@ impl Exchange {
         };
         let asker = NodeId::from_slice(&ping.node).map_err(|invalid| invalid.to_string());
         let asker = asker.and_then(|asker| {
-            if ping.cluster == self.cluster {
+            if ping.cluster == self.me.cluster {
                 Ok(asker)
             } else {
-                Err(another_cluster(&self.cluster, &ping.cluster))
+                Err(another_cluster(&self.me.cluster, &ping.cluster))
             }
         });
         let answer = match &asker {
@@ -200,8 +200,8 @@ impl Exchange {
         let asked = Asked { id, outbox, under_way, answered: false };
         match body {
             Some(Request::Ping(_)) => asked.live(self.pong()),
-            Some(Request::Leaving(_)) => {
-                self.handler.on_leaving(asker);
+            Some(Request::Leaving(leaving)) => {
+                self.handler.on_leaving(asker, leaving.life);
                 asked.answer(self.pong());
             }
             Some(body) => self.handler.handle(body, Box::new(move |body| asked.answer(body))),
@@ -214,7 +214,7 @@ impl Exchange {
     }
 
     fn pong(&self) -> Reply {
-        Reply::Pong(v1::Pong { node: self.me.to_bytes().to_vec().into() })
+        Reply::Pong(self.me.pong())
     }
 }
 

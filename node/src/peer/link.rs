@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Identity;
 use super::frames::Frames;
 use super::outbox::{Outbox, OutboxWriter, outbox};
 use crate::env::{Env, tasks};
@@ -84,6 +85,8 @@ struct State {
     quiet_looks: u32,
     last_heard: Option<Instant>,
     leaving_until: Option<Instant>,
+    /// The peer's, by its greeting; 0: none yet, or it does not say.
+    life: u64,
 }
 
 impl State {
@@ -126,14 +129,7 @@ impl Drop for PeerLink {
 }
 
 impl PeerLink {
-    fn open(
-        env: Env,
-        cluster: String,
-        me: NodeId,
-        node: NodeId,
-        address: String,
-        signals: LinkSignals,
-    ) -> Self {
+    fn open(env: Env, me: Identity, node: NodeId, address: String, signals: LinkSignals) -> Self {
         let state = Mutex::new(State {
             outbox: None,
             pending: BTreeMap::new(),
@@ -144,9 +140,10 @@ impl PeerLink {
             quiet_looks: 0,
             last_heard: None,
             leaving_until: None,
+            life: 0,
         });
         let shared = Arc::new(Shared { node, state, suspected: AtomicBool::new(true), signals });
-        let runner = Runner { env, cluster, me, address, shared: shared.clone() };
+        let runner = Runner { env, me, address, shared: shared.clone() };
         Self { shared, task: tasks::spawn(runner.run()) }
     }
 
@@ -165,10 +162,15 @@ impl PeerLink {
         self.shared.state.lock().last_heard
     }
 
-    /// It said that it is stopping: others are asked first for a while.
-    pub fn on_leaving(&self) {
-        sometimes!("a peer says that it is stopping");
+    /// It said that it is stopping, in this life of it: others are asked first for a while.
+    pub fn on_leaving(&self, life: u64) {
         let mut state = self.shared.state.lock();
+        if life != state.life && life != 0 && state.life != 0 {
+            // Of a connection that lost packets for long.
+            sometimes!("the word of a peer that it is stopping comes when it has started again");
+            return;
+        }
+        sometimes!("a peer says that it is stopping");
         state.leaving_until = Some(Instant::now() + LEAVING_FOR);
         self.shared.suspected.store(true, Ordering::Relaxed);
         drop(state);
@@ -279,11 +281,12 @@ impl Shared {
         }
     }
 
-    fn on_connected(&self, outbox: Outbox<PeerRequest>) {
+    fn on_connected(&self, outbox: Outbox<PeerRequest>, life: u64) {
         let now = Instant::now();
         {
             let mut state = self.state.lock();
             state.outbox = Some(outbox);
+            state.life = life;
             state.owing_since = now;
             state.quiet_looks = 0;
             state.last_heard = Some(now);
@@ -401,12 +404,13 @@ struct Connection {
     outbox: Outbox<PeerRequest>,
     writer: OutboxWriter<PeerRequest>,
     frames: Frames,
+    /// The peer's.
+    life: u64,
 }
 
 struct Runner {
     env: Env,
-    cluster: String,
-    me: NodeId,
+    me: Identity,
     address: String,
     shared: Arc<Shared>,
 }
@@ -448,8 +452,7 @@ impl Runner {
         let (reads, writes) = tokio::io::split(io);
         let mut frames = Frames::new(reads);
         let (outbox, mut writer) = outbox(writes);
-        let hello = v1::Ping { cluster: self.cluster.clone(), node: self.me.to_bytes().to_vec().into() };
-        outbox.push(PeerRequest { id: 0, body: Some(Request::Ping(hello)) });
+        outbox.push(PeerRequest { id: 0, body: Some(Request::Ping(self.me.greeting())) });
         let greeting = async {
             tokio::select! {
                 broken = writer.write() => Err(broken.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
@@ -464,7 +467,7 @@ impl Runner {
         let answer = first.and_then(|frame| frame.replies.into_iter().next()).and_then(|reply| reply.body);
         match answer {
             Some(Reply::Pong(pong)) if NodeId::from_slice(&pong.node) == Ok(self.shared.node) => {
-                Ok(Connection { outbox, writer, frames })
+                Ok(Connection { outbox, writer, frames, life: pong.life })
             }
             Some(Reply::Pong(_)) => Err("another node answers at this address".to_owned()),
             Some(Reply::Error(error)) => Err(error.message),
@@ -472,8 +475,8 @@ impl Runner {
         }
     }
 
-    async fn serve(&self, Connection { outbox, mut writer, mut frames }: Connection) {
-        self.shared.on_connected(outbox);
+    async fn serve(&self, Connection { outbox, mut writer, mut frames, life }: Connection) {
+        self.shared.on_connected(outbox, life);
         loop {
             tokio::select! {
                 biased;
@@ -494,16 +497,15 @@ impl Runner {
 /// The links to all peers that are known, by node.
 pub struct Links {
     env: Env,
-    cluster: String,
-    me: NodeId,
+    me: Identity,
     signals: LinkSignals,
     links: RwLock<BTreeMap<NodeId, (String, Arc<PeerLink>)>>,
 }
 
 impl Links {
     /// No links yet.
-    pub fn new(env: Env, cluster: String, me: NodeId, signals: LinkSignals) -> Self {
-        Self { env, cluster, me, signals, links: RwLock::default() }
+    pub fn new(env: Env, me: Identity, signals: LinkSignals) -> Self {
+        Self { env, me, signals, links: RwLock::default() }
     }
 
     /// Opens links to the nodes of `addresses` (node, `host:port`), closes those to nodes that are gone or moved.
@@ -511,10 +513,9 @@ impl Links {
         let mut links = self.links.write();
         links.retain(|node, (address, _)| addresses.get(node) == Some(address));
         for (node, address) in addresses {
-            if *node != self.me && !links.contains_key(node) {
-                let (env, cluster) = (self.env.clone(), self.cluster.clone());
-                let link =
-                    PeerLink::open(env, cluster, self.me, *node, address.clone(), self.signals.clone());
+            if *node != self.me.node && !links.contains_key(node) {
+                let (env, me) = (self.env.clone(), self.me.clone());
+                let link = PeerLink::open(env, me, *node, address.clone(), self.signals.clone());
                 links.insert(*node, (address.clone(), Arc::new(link)));
             }
         }
@@ -529,7 +530,7 @@ impl Links {
     pub fn tell_leaving(&self) {
         for link in self.all() {
             // It is a courtesy: without it they notice when their connections end.
-            link.send(Request::Leaving(v1::Leaving {}), |_| {});
+            link.send(Request::Leaving(v1::Leaving { life: self.me.life }), |_| {});
         }
     }
 
@@ -563,7 +564,7 @@ impl Links {
 
     /// Whether a node can be expected to answer.
     pub fn is_healthy(&self, node: NodeId) -> bool {
-        node == self.me || self.links.read().get(&node).is_some_and(|(_, link)| !link.is_suspected())
+        node == self.me.node || self.links.read().get(&node).is_some_and(|(_, link)| !link.is_suspected())
     }
 }
 

@@ -37,7 +37,7 @@ async fn answer(io: BoxIo, node: NodeId, asleep: Arc<AtomicBool>) {
             sleep(Duration::from_millis(1)).await;
         }
         for request in frame.requests {
-            let pong = Reply::Pong(v1::Pong { node: node.to_bytes().to_vec().into() });
+            let pong = Reply::Pong(v1::Pong { node: node.to_bytes().to_vec().into(), life: LIFE });
             outbox.push(PeerReply { id: request.id, body: Some(pong) });
         }
         outbox.send_soon();
@@ -54,6 +54,7 @@ struct Bed {
 
 const ME: NodeId = NodeId(1);
 const PEER: NodeId = NodeId(2);
+const LIFE: u64 = 7;
 
 impl Bed {
     fn new() -> Self {
@@ -63,7 +64,8 @@ impl Bed {
         let env = Env { net: Arc::new(Wires(sender)), ..real };
         let signals =
             LinkSignals { unanswered: Arc::new(Pulse::new(PROBE_EVERY)), recovered: Arc::default() };
-        let links = Arc::new(Links::new(env, "test".to_owned(), ME, signals.clone()));
+        let me = Identity { cluster: "test".to_owned(), node: ME, life: 1 };
+        let links = Arc::new(Links::new(env, me, signals.clone()));
         links.set(&BTreeMap::from([(PEER, "peer:1".to_owned())]));
         tokio::spawn(look(links.clone(), signals.clone()));
         Self { links, wires, signals, _folder: folder }
@@ -180,13 +182,25 @@ async fn a_peer_that_said_it_is_leaving_and_stays_is_asked_again() {
     let mut bed = Bed::new();
     bed.peer().await;
     let link = bed.link();
-    link.on_leaving();
+    link.on_leaving(LIFE);
     assert!(link.is_suspected());
     let began = Instant::now();
     bed.signals.recovered.notified().await;
     assert!(!link.is_suspected());
     let took = began.elapsed();
     assert!(took >= LEAVING_FOR && took <= LEAVING_FOR + 2 * PROBE_EVERY, "after {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_of_an_earlier_life_says_nothing() {
+    let mut bed = Bed::new();
+    bed.peer().await;
+    let link = bed.link();
+    link.on_leaving(LIFE - 1);
+    assert!(!link.is_suspected());
+    // Of one that does not say which it is.
+    link.on_leaving(0);
+    assert!(link.is_suspected());
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +211,7 @@ async fn a_peer_that_said_it_is_leaving_is_asked_for_signs_of_life() {
     // Its machine has lost its power: nobody closes the connection.
     asleep.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    link.on_leaving();
+    link.on_leaving(LIFE);
     bed.peer().await;
     let took = began.elapsed();
     assert!(took < LEAVING_FOR, "a new connection after {took:?}");

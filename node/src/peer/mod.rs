@@ -18,6 +18,30 @@ pub use exchange::PeerHandler;
 pub use link::{LinkError, LinkSignals, Links, PeerLink};
 pub use port::serve_peers;
 
+use holdfast_core::ids::NodeId;
+use holdfast_proto::v1;
+
+/// Who a node is to its peers.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node.
+    pub node: NodeId,
+    /// Another for each time that it starts.
+    pub life: u64,
+}
+
+impl Identity {
+    fn greeting(&self) -> v1::Ping {
+        v1::Ping { cluster: self.cluster.clone(), node: self.node.to_bytes().to_vec().into() }
+    }
+
+    pub(crate) fn pong(&self) -> v1::Pong {
+        v1::Pong { node: self.node.to_bytes().to_vec().into(), life: self.life }
+    }
+}
+
 /// Messages in one frame at most. Enough to fill the pipe, few enough that a frame never starves the others.
 const FRAME_MESSAGES_MAX: usize = 256;
 /// A frame is closed before its messages are longer than this together, but one of them always goes in. What overtakes the

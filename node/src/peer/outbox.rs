@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     fn reply(id: u64, bytes: usize) -> PeerReply {
-        PeerReply { id, body: Some(Body::Pong(v1::Pong { node: vec![7; bytes].into() })) }
+        PeerReply { id, body: Some(Body::Pong(v1::Pong { node: vec![7; bytes].into(), life: 0 })) }
     }
 
     async fn read_frame(io: &mut (impl AsyncRead + Unpin)) -> PeerReplies {

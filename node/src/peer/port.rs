@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::ids::NodeId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Identity;
 use super::exchange::{Exchange, PeerHandler};
 use crate::env::{Listener, tasks};
 
@@ -18,8 +18,7 @@ const STREAMS_MAX: usize = 4096;
 /// Serves peers until `stop` is done, then finishes what is under way.
 pub async fn serve_peers(
     mut listener: Box<dyn Listener>,
-    cluster: String,
-    me: NodeId,
+    me: Identity,
     handler: Arc<dyn PeerHandler>,
     stop: CancellationToken,
 ) {
@@ -37,7 +36,7 @@ pub async fn serve_peers(
                 tracing::warn!(from, streams = streams.len(), "too many streams on the peer port: refused");
             }
             Ok((io, from)) => {
-                let exchange = Exchange::new(cluster.clone(), me, handler.clone());
+                let exchange = Exchange::new(me.clone(), handler.clone());
                 let (stop, cut) = (stop.clone(), cut.clone());
                 tasks::spawn(streams.track_future(async move {
                     tokio::select! {
