@@ -1,11 +1,14 @@
 //! A panic on any task, as the verdict of its run. Runtimes swallow panics, and the run is to end at once.
 //!
 //! Where nobody reads on, the process ends. Where a person does, the first panic is noted, the run is unwound, and there is
-//! a page that shows how it came to it.
+//! a page that shows how it came to it. A panic that the product is prepared for, as one of its storage engine over a
+//! damaged file, is none.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic;
+
+use node::store::is_guarded;
 
 use crate::farm::{exit, tell};
 use crate::run::{Failure, Outcome};
@@ -28,6 +31,9 @@ fn failure(info: &panic::PanicHookInfo<'_>) -> Failure {
 /// From here on a panic tells its outcome and ends this process.
 pub(crate) fn end_the_process() {
     panic::set_hook(Box::new(|info| {
+        if is_guarded() {
+            return;
+        }
         tell(&Outcome::failed(failure(info)));
         exit(TOLD);
     }));
@@ -37,7 +43,7 @@ pub(crate) fn end_the_process() {
 pub(crate) fn end_the_run(trace: &Trace) {
     let trace = trace.clone();
     panic::set_hook(Box::new(move |info| {
-        if !ANY.replace(true) {
+        if !is_guarded() && !ANY.replace(true) {
             let failure = failure(info);
             trace.line(format_args!("{}", failure.sentence));
             FIRST.set(Some(failure));

@@ -2,9 +2,11 @@
 //!
 //! Every commit here is rare and large. It runs with quick repair, so that an unclean stop costs no walk of the file.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -89,7 +91,7 @@ pub(super) struct Meta {
 
 /// redb, open.
 pub(super) struct Base {
-    database: Database,
+    database: Guarded,
     disk: Arc<dyn Disk>,
     files: BaseFiles,
     fsync: bool,
@@ -115,7 +117,7 @@ impl Base {
         let database = guarded(|| builder.create_with_backend(backend))
             .map_err(OpenError::Damaged)?
             .map_err(|error| open_error(error.into()))?;
-        Ok(Self { database, disk, files, fsync, cache_bytes })
+        Ok(Self { database: Guarded(Some(database)), disk, files, fsync, cache_bytes })
     }
 
     /// Opens the file again, after a write that found no room.
@@ -372,12 +374,44 @@ fn read<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StoreErr
 }
 
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let outer = GUARDED.replace(true);
     // redb's own state stays sound behind its locks: it refuses them once poisoned.
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    done.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
         format!("{BASE_FILE} holds what cannot be: {text}")
     })
+}
+
+/// A database that may meet damage when it is closed, too: it writes then.
+struct Guarded(Option<Database>);
+
+impl Deref for Guarded {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if let Err(what) = guarded(|| drop(database)) {
+            tracing::warn!(what, "the checkpoint's files could not be closed in order");
+        }
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread would be caught now, and told as damage of a file: for panic hooks.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
 }
 
 fn open_error(error: redb::Error) -> OpenError {

@@ -40,6 +40,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::env::{Blocking, Env, real, settle, tasks};
 
+pub use base::is_guarded;
 pub use error::{OpenError, StoreError};
 pub use format::{BODY_INSIDE_BYTES_MAX, FORMAT};
 pub use operation::{ReplicaAnswer, ReplicaOp};

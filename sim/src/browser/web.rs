@@ -80,18 +80,27 @@ impl Web {
             let (parts, body) = channel.oneshot(request).await.ok()?.into_parts();
             return Some(Response::from_parts(parts, body.collect().await.ok()?.to_bytes()));
         }
-        let mut sender = self.connection(address).await?;
         let mut request = request.map(Full::new);
         request.headers_mut().insert(HOST, HeaderValue::from_str(address).ok()?);
         *request.uri_mut() = request.uri().path().parse().ok()?;
-        let (parts, body) = sender.send_request(request).await.ok()?.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
-        self.idle.lock().push((address.to_owned(), sender));
-        Some(Response::from_parts(parts, body))
+        loop {
+            let (mut sender, waited) = self.connection(address).await?;
+            let Ok(response) = sender.send_request(request.clone()).await else {
+                // Browsers send again what they sent on a connection that had waited and was gone, whatever it is.
+                if waited {
+                    continue;
+                }
+                return None;
+            };
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.ok()?.to_bytes();
+            self.idle.lock().push((address.to_owned(), sender));
+            return Some(Response::from_parts(parts, body));
+        }
     }
 
-    /// One that waits, or a new one.
-    async fn connection(&self, address: &str) -> Option<SendRequest<Full<Bytes>>> {
+    /// One that waits, or a new one. Whether it waited.
+    async fn connection(&self, address: &str) -> Option<(SendRequest<Full<Bytes>>, bool)> {
         loop {
             let waiting = {
                 let mut idle = self.idle.lock();
@@ -102,7 +111,7 @@ impl Web {
                 Some(sender) if sender.is_closed() => {}
                 Some(mut sender) => {
                     if sender.ready().await.is_ok() {
-                        return Some(sender);
+                        return Some((sender, true));
                     }
                 }
                 None => break,
@@ -114,7 +123,7 @@ impl Web {
             // What ends it, its requests are told.
             let _ = connection.await;
         });
-        Some(sender)
+        Some((sender, false))
     }
 }
 
