@@ -83,20 +83,18 @@ impl Web {
         let mut request = request.map(Full::new);
         request.headers_mut().insert(HOST, HeaderValue::from_str(address).ok()?);
         *request.uri_mut() = request.uri().path().parse().ok()?;
-        loop {
-            let (mut sender, waited) = self.connection(address).await?;
-            let Ok(response) = sender.send_request(request.clone()).await else {
-                // Browsers send again what they sent on a connection that had waited and was gone, whatever it is.
-                if waited {
-                    continue;
-                }
-                return None;
-            };
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.ok()?.to_bytes();
-            self.idle.lock().push((address.to_owned(), sender));
-            return Some(Response::from_parts(parts, body));
-        }
+        let (mut sender, waited) = self.connection(address).await?;
+        let Ok(response) = sender.send_request(request).await else {
+            if waited {
+                // A browser would now send it again, on each of the others in turn: they are as old.
+                self.idle.lock().retain(|(to, _)| to != address);
+            }
+            return None;
+        };
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        self.idle.lock().push((address.to_owned(), sender));
+        Some(Response::from_parts(parts, body))
     }
 
     /// One that waits, or a new one. Whether it waited.
