@@ -39,6 +39,8 @@ pub struct Operation {
     fresh: u32,
     /// What the next attempt's op id must be above: a fresh one.
     above: Option<OpId>,
+    /// Attempts that made room for others: see [`Self::is_crowded`].
+    made_room: u32,
     retry_at: u64,
     /// The last refusal that another node might not have given.
     refusal: Option<u32>,
@@ -100,6 +102,7 @@ impl Operation {
             waits: 0,
             fresh: 0,
             above: None,
+            made_room: 0,
             retry_at: 0,
             refusal: None,
             damaged: false,
@@ -366,11 +369,17 @@ impl Operation {
 
     fn give_up_silent(&mut self, router: &mut Router, now_ms: u64, effects: &mut Vec<Effect>) {
         for at in 0..self.attempts.len() {
-            let Attempt { slot, state, .. } = self.attempts[at];
+            let Attempt { slot, state, sent_ms, .. } = self.attempts[at];
             if state == State::Pending && now_ms >= self.patience_ends(&self.attempts[at], router) {
+                let makes_room = self.is_crowded(router);
                 self.attempts[at].state = State::Lost;
                 sometimes!("a client gives up an attempt at a node that keeps silent");
-                router.suspect(slot, now_ms);
+                if makes_room {
+                    self.made_room += 1;
+                    router.on_late(slot, sent_ms, now_ms);
+                } else {
+                    router.suspect(slot, now_ms);
+                }
                 effects.push(Effect::Cancel { attempt: number(at) });
                 self.on_failed(false, router, now_ms);
             }
@@ -391,10 +400,11 @@ impl Operation {
     }
 
     /// Every attempt that may be under way is late, and there are nodes that were not asked: the oldest makes room. As many
-    /// nodes may have lost their power at once.
+    /// nodes may have lost their power at once. One always stays: all may only be slow.
     fn is_crowded(&self, router: &Router) -> bool {
+        let max = router.policy().attempts_parallel_max;
         let late = self.pending().filter(|attempt| attempt.late).count();
-        number(late) >= router.policy().attempts_parallel_max && matches!(self.choose(router), Some((_, 0)))
+        self.made_room + 1 < max && number(late) >= max && matches!(self.choose(router), Some((_, 0)))
     }
 
     /// Ends that do not wait for the deadline, other than a good answer.

@@ -88,7 +88,7 @@ struct Known {
     placement: Vec<u16>,
 }
 
-/// What makes a node better than another, smallest first: times tried, rank, time of the last failure, place.
+/// What makes a node better than another, smallest first: times tried, rank, last turn, place.
 type Key = (u32, u8, u64, usize);
 
 /// How an operation stands with a slot: see [`Router::choose`].

@@ -65,7 +65,7 @@ pub struct Leader {
     arrival: VecDeque<ObjectName>,
     /// The key of each unanswered request.
     tokens: BTreeMap<Token, ObjectName>,
-    /// Keys with a proposal under way and no request: sent on every tick until it is chosen, so that a key is not left
+    /// Keys with a proposal under way and no request, or only such as wait for it: sent on every tick until it is chosen, so that a key is not left
     /// half written.
     orphans: BTreeSet<ObjectName>,
     /// What was counted, where somebody wants to know it.
@@ -176,7 +176,7 @@ impl Leader {
         }
         sometimes!(slot.busy != Busy::Idle, "a request comes while another one is under way on its key");
         // Who only wants to know waits for it: proposed anew, it would begin from nothing each time that somebody asks.
-        if request != Request::Resolve && self.orphans.remove(name) {
+        if request != Request::Resolve && slot.queue.is_empty() && self.orphans.remove(name) {
             sometimes!("a request builds on a proposal that nobody waits for any more");
             // What nobody waits for need not be chosen first: the next record can be built on it.
             if let Busy::Accepting { held, .. } = core::mem::replace(&mut slot.busy, Busy::Idle) {

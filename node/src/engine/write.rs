@@ -75,6 +75,11 @@ impl Inner {
                     let Some(link) = self.links.get(node) else { continue };
                     match timeout(patience, link.ask(Ask::Forward(ask))).await {
                         Ok(Ok(Reply::Forward(reply))) => forward::result(name, operation, reply),
+                        Ok(Ok(Reply::Error(_))) => {
+                            // It has a defect, and may have done it.
+                            avoid.push(node);
+                            Err(outcome_unknown())
+                        }
                         Ok(Ok(_)) => Err(Error::new(Code::Internal, "a peer answered something else")),
                         silent @ (Ok(Err(_)) | Err(_)) => {
                             sometimes!(
@@ -111,7 +116,8 @@ impl Inner {
             if hops >= HOPS_MAX && self.leadership(partition).begun_elsewhere {
                 // It cannot be passed on, and waits in vain: it may be the asker that leads.
                 sometimes!("a request that was passed on too often is handed back");
-                return Err(if astray { outcome_unknown() } else { error });
+                let changes = matches!(operation, Operation::Put { .. } | Operation::Delete { .. });
+                return Err(if astray && changes { outcome_unknown() } else { error });
             }
             sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(RETRY_PAUSE.1);
