@@ -17,7 +17,7 @@ use sim::sum::Sum;
 const SEEDS_DIRECT: u64 = 464;
 const SEEDS_WIRE: u64 = 36;
 /// The first ones of each run in two processes, and their traces are compared.
-const COMPARED: u64 = 16;
+const COMPARED: u64 = 24;
 /// The canary must be found within so many seeds.
 const CANARY_SEEDS: u64 = 16;
 

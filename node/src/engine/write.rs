@@ -75,8 +75,9 @@ impl Inner {
                     let Some(link) = self.links.get(node) else { continue };
                     match timeout(patience, link.ask(Ask::Forward(ask))).await {
                         Ok(Ok(Reply::Forward(reply))) => forward::result(name, operation, reply),
-                        Ok(Ok(Reply::Error(_))) => {
+                        Ok(Ok(Reply::Error(error))) => {
                             // It has a defect, and may have done it.
+                            tracing::warn!(peer = %node, error.message, "a peer failed with what was passed on to it");
                             avoid.push(node);
                             Err(outcome_unknown())
                         }

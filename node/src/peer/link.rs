@@ -183,8 +183,9 @@ impl PeerLink {
         self.send_as(None, request, Box::new(callback));
     }
 
-    /// The same for a step of a leader's. Where it is on its way already nothing is done, nor `callback` run: the stream loses nothing while it
-    /// lasts, and when it ends the step is not on its way any more. Large ones, sent again and again, would block the stream.
+    /// The same for a step of a leader's. Where it is on its way already nothing is done, nor `callback` run: the stream
+    /// loses nothing while it lasts, and when it ends the step is not on its way any more. Large ones, sent again and again,
+    /// would block the stream.
     pub fn send_step(
         &self,
         step: Step,

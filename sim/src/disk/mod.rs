@@ -35,9 +35,9 @@ pub use latency::Latency;
 use names::Names;
 use paged::is_zeros;
 
-/// No space left on device, input/output error: what Linux answers.
 /// Zeros that are more are told by their number.
 const ZEROS_BYTES_MIN: usize = 4096;
+/// No space left on device, input/output error: what Linux answers.
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
