@@ -7,7 +7,7 @@ use core::mem;
 
 use super::position::Position;
 use super::query::Query;
-use super::sources::Sources;
+use super::sources::{Quorums, Sources};
 use crate::ids::{NodeId, ObjectKey, ObjectName, Partition};
 use crate::placement::Layout;
 use crate::record::{Object, Record, State};
@@ -90,9 +90,19 @@ pub struct ListMerge {
 #[derive(Debug)]
 struct Found {
     /// Of its partition.
-    quorum: usize,
-    /// Copies of replicas of its partition, with equal ballots counted together.
-    copies: Vec<(Ballot, Record, usize)>,
+    quorums: Quorums,
+    copies: Vec<Copies>,
+}
+
+/// Copies with equal ballots, counted together.
+#[derive(Debug)]
+struct Copies {
+    ballot: Ballot,
+    record: Record,
+    /// Replicas that have it.
+    replicas: usize,
+    /// Next replicas that have it, where the partition moves.
+    next: usize,
 }
 
 /// How far a doubtful key's read is.
@@ -195,17 +205,23 @@ impl ListMerge {
             Some(found) => found,
             None => {
                 let name = ObjectName { bucket: self.query.bucket().clone(), key: key.clone() };
-                let quorum = self.sources.quorum_of(name.partition());
-                self.found.entry(key).or_insert(Found { quorum, copies: Vec::new() })
+                let quorums = self.sources.quorums_of(name.partition());
+                self.found.entry(key).or_insert(Found { quorums, copies: Vec::new() })
             }
         };
+        let is_in = |quorum: usize| usize::from(self.sources.quorum(quorum).nodes.contains(&source));
+        let replicas = is_in(found.quorums.replicas);
+        let next = found.quorums.next.map_or(0, is_in);
         // A copy that was left behind when its partition moved away says nothing.
-        if !self.sources.quorum(found.quorum).replicas.contains(&source) {
+        if replicas + next == 0 {
             return;
         }
-        match found.copies.iter_mut().find(|(other, ..)| *other == ballot) {
-            Some((_, _, holders)) => *holders += 1,
-            None => found.copies.push((ballot, record, 1)),
+        match found.copies.iter_mut().find(|copies| copies.ballot == ballot) {
+            Some(copies) => {
+                copies.replicas += replicas;
+                copies.next += next;
+            }
+            None => found.copies.push(Copies { ballot, record, replicas, next }),
         }
     }
 
@@ -264,20 +280,27 @@ impl ListMerge {
             return settled(found.clone());
         }
         let found = &self.found[key];
-        let quorum = self.sources.quorum(found.quorum);
-        let holders: usize = found.copies.iter().map(|(_, _, holders)| holders).sum();
-        let absent = self.sources.told_about(found.quorum, key.as_str()) - holders;
-        if absent >= quorum.majority {
+        let majority = |quorum: usize| self.sources.quorum(quorum).majority;
+        let Quorums { replicas, next } = found.quorums;
+        let holders: usize = found.copies.iter().map(|copies| copies.replicas).sum();
+        let absent = self.sources.told_about(replicas, key.as_str()) - holders;
+        if absent >= majority(replicas) {
             sometimes!(holders > 0, "a listing leaves out a key that only a minority holds");
             // A write that is on a minority at most was not acknowledged before the call.
             return Verdict::Gone;
         }
-        // A ballot on a majority is chosen; and nothing newer was acknowledged before the call, or one of these
-        // replicas, which were all read since, would have it.
-        let chosen = found.copies.iter().find(|(_, _, holders)| *holders >= quorum.majority);
-        match chosen {
-            Some((_, record, _)) if !quorum.moving => settled(live(record.clone())),
-            _ => {
+        // A ballot on a majority (of the next replicas too) is chosen; and nothing newer was acknowledged before the call,
+        // or one of these replicas, which were all read since, would have it.
+        let is_chosen = |copies: &&Copies| {
+            let by_next = next.is_none_or(|next| copies.next >= majority(next));
+            copies.replicas >= majority(replicas) && by_next
+        };
+        match found.copies.iter().find(is_chosen) {
+            Some(copies) => {
+                sometimes!(next.is_some(), "a listing meets a moving key that the next replicas hold too");
+                settled(live(copies.record.clone()))
+            }
+            None => {
                 sometimes!("a listing meets a key whose replicas disagree");
                 Verdict::Doubtful
             }
@@ -330,7 +353,7 @@ impl ListMerge {
                 Verdict::Gone => continue,
                 Verdict::Doubtful if self.doubts.contains_key(key) => {}
                 Verdict::Doubtful if open == RESOLVES_MAX => {
-                    too_many = Some(found.quorum);
+                    too_many = Some(found.quorums);
                     break;
                 }
                 Verdict::Doubtful => {
@@ -343,10 +366,10 @@ impl ListMerge {
             rolled_into = self.query.common_prefix(key.as_str());
             room -= 1;
         }
-        if let Some(quorum) = too_many {
+        if let Some(quorums) = too_many {
             // So many doubts mean a replica that was away for a while: one page of another replica settles what
             // would take many reads.
-            self.sources.count_on_all(quorum);
+            self.sources.count_on_all(quorums);
         }
         for key in asked {
             self.doubts.insert(key.clone(), Doubt::Asked);

@@ -33,22 +33,29 @@ struct Source {
     told: Position,
     /// Preferred first.
     preference: usize,
-    /// Quorums it is a replica of, as indexes.
+    /// Quorums it is in, as indexes.
     quorums: Vec<usize>,
 }
 
-/// Partitions with the same replicas.
+/// Nodes that partitions are on, or that they move to.
 #[derive(Clone, Debug)]
 pub(super) struct Quorum {
-    /// Indexes of its replicas.
-    pub(super) replicas: Vec<usize>,
-    /// Of `replicas`.
+    /// Indexes of its nodes.
+    pub(super) nodes: Vec<usize>,
+    /// Of `nodes`.
     pub(super) majority: usize,
-    /// Moving: `replicas` alone cannot tell that something is chosen (though it can tell that nothing is).
-    pub(super) moving: bool,
     /// Partitions, and one of them.
     partitions: usize,
     example: Partition,
+}
+
+/// The quorums of a partition, as indexes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quorums {
+    /// Its replicas. What a majority of them lacks is not chosen.
+    pub(super) replicas: usize,
+    /// Its next replicas while it moves: what is chosen is on a majority of both, unless it was chosen before the move.
+    pub(super) next: Option<usize>,
 }
 
 /// All nodes of the layout, seen by one listing.
@@ -57,8 +64,7 @@ pub(super) struct Sources {
     sources: Vec<Source>,
     by_id: BTreeMap<NodeId, usize>,
     quorums: Vec<Quorum>,
-    /// The quorum of each partition.
-    of_partition: Vec<usize>,
+    of_partition: Vec<Quorums>,
 }
 
 impl Sources {
@@ -70,39 +76,36 @@ impl Sources {
             quorums: Vec::new(),
             of_partition: Vec::new(),
         };
-        // By the replicas in the layout's order: there are far fewer lists than partitions.
-        let mut known = BTreeMap::<(&[NodeId], bool), usize>::new();
+        // By the nodes in the layout's order: there are far fewer lists than partitions.
+        let mut known = BTreeMap::<&[NodeId], usize>::new();
         for (partition, place) in Partition::all().zip(&layout.partitions) {
-            let (list, moving) = (place.replicas.as_slice(), place.next.is_some());
-            let at = match known.get(&(list, moving)) {
-                Some(&at) => at,
-                None => {
-                    let mut replicas: Vec<usize> =
+            let mut quorum = |list| {
+                let at = *known.entry(list).or_insert_with(|| {
+                    let mut nodes: Vec<usize> =
                         list.iter().map(|&id| this.source(id, answering, start)).collect();
-                    replicas.sort_unstable();
-                    let at = this.quorum_made_of(replicas, moving, partition);
-                    known.insert((list, moving), at);
-                    at
-                }
+                    nodes.sort_unstable();
+                    this.quorum_made_of(nodes, partition)
+                });
+                this.quorums[at].partitions += 1;
+                at
             };
-            this.quorums[at].partitions += 1;
-            this.of_partition.push(at);
+            let (replicas, next) = (quorum(&place.replicas), place.next.as_deref().map(quorum));
+            this.of_partition.push(Quorums { replicas, next });
         }
         this.count_on_majorities();
         this
     }
 
-    /// The index of a group of replicas, which is made known if it is not. `example`: a partition of theirs.
-    fn quorum_made_of(&mut self, replicas: Vec<usize>, moving: bool, example: Partition) -> usize {
-        let known = |other: &Quorum| other.replicas == replicas && other.moving == moving;
-        if let Some(at) = self.quorums.iter().position(known) {
+    /// The index of a quorum, which is made known if it is not. `example`: a partition of it.
+    fn quorum_made_of(&mut self, nodes: Vec<usize>, example: Partition) -> usize {
+        if let Some(at) = self.quorums.iter().position(|other| other.nodes == nodes) {
             return at;
         }
-        for &replica in &replicas {
-            self.sources[replica].quorums.push(self.quorums.len());
+        for &node in &nodes {
+            self.sources[node].quorums.push(self.quorums.len());
         }
-        let majority = replicas.len() / 2 + 1;
-        self.quorums.push(Quorum { replicas, majority, moving, partitions: 0, example });
+        let majority = nodes.len() / 2 + 1;
+        self.quorums.push(Quorum { nodes, majority, partitions: 0, example });
         self.quorums.len() - 1
     }
 
@@ -122,7 +125,7 @@ impl Sources {
         })
     }
 
-    /// Counts on more nodes, as few as a greedy choice finds, until a majority of every partition's replicas is counted
+    /// Counts on more nodes, as few as a greedy choice finds, until a majority of every quorum is counted
     /// on or has told everything, as far as there are spare nodes for it.
     fn count_on_majorities(&mut self) {
         let counted = |source: &Source| source.standing == Standing::Asked || source.told == Position::End;
@@ -130,14 +133,14 @@ impl Sources {
             .quorums
             .iter()
             .map(|quorum| {
-                let have = quorum.replicas.iter().filter(|&&at| counted(&self.sources[at])).count();
+                let have = quorum.nodes.iter().filter(|&&at| counted(&self.sources[at])).count();
                 quorum.majority.saturating_sub(have)
             })
             .collect();
         // For each node, the partitions that lack a majority and that it would help.
         let mut gains = vec![0_usize; self.sources.len()];
         for (quorum, _) in self.quorums.iter().zip(&missing).filter(|(_, missing)| **missing > 0) {
-            for &at in &quorum.replicas {
+            for &at in &quorum.nodes {
                 gains[at] += quorum.partitions;
             }
         }
@@ -152,25 +155,27 @@ impl Sources {
                 }
                 missing[at] -= 1;
                 if missing[at] == 0 {
-                    for &replica in &self.quorums[at].replicas {
-                        gains[replica] -= self.quorums[at].partitions;
+                    for &node in &self.quorums[at].nodes {
+                        gains[node] -= self.quorums[at].partitions;
                     }
                 }
             }
         }
     }
 
-    /// Counts on every replica of a quorum that can be asked.
-    pub(super) fn count_on_all(&mut self, quorum: usize) {
-        for &at in &self.quorums[quorum].replicas {
-            let standing = &mut self.sources[at].standing;
-            if *standing == Standing::Spare {
-                *standing = Standing::Asked;
+    /// Counts on every replica, present or next, that can be asked.
+    pub(super) fn count_on_all(&mut self, quorums: Quorums) {
+        for quorum in quorums.iter() {
+            for &at in &self.quorums[quorum].nodes {
+                let standing = &mut self.sources[at].standing;
+                if *standing == Standing::Spare {
+                    *standing = Standing::Asked;
+                }
             }
         }
     }
 
-    /// Up to where a majority of every partition's replicas has told everything.
+    /// Up to where a majority of every quorum has told everything.
     pub(super) fn frontier(&self) -> &Position {
         let told = |at: usize| &self.sources[at].told;
         self.quorums.iter().map(|quorum| reached(quorum, told)).min().unwrap_or(&Position::End)
@@ -192,8 +197,9 @@ impl Sources {
         for source in &mut self.sources {
             if source.standing == Standing::Asked && source.asked_from.is_none() && source.told <= *cursor {
                 source.asked_from = Some(cursor.clone());
-                let held = source.quorums.iter().map(|&at| self.quorums[at].partitions).sum();
-                asks.push((source.id, held));
+                let held: usize = source.quorums.iter().map(|&at| self.quorums[at].partitions).sum();
+                // Moving partitions that it keeps were counted twice.
+                asks.push((source.id, held.min(Partition::COUNT.into())));
             }
         }
         asks.sort_unstable();
@@ -237,8 +243,8 @@ impl Sources {
         }
     }
 
-    /// The quorum of a partition, as an index.
-    pub(super) fn quorum_of(&self, partition: Partition) -> usize {
+    /// The quorums of a partition.
+    pub(super) fn quorums_of(&self, partition: Partition) -> Quorums {
         self.of_partition[partition.index()]
     }
 
@@ -247,16 +253,23 @@ impl Sources {
         &self.quorums[at]
     }
 
-    /// How many of a quorum's replicas have told about `key`.
+    /// How many of a quorum's nodes have told about `key`.
     pub(super) fn told_about(&self, quorum: usize, key: &str) -> usize {
-        let replicas = &self.quorums[quorum].replicas;
-        replicas.iter().filter(|&&at| !self.sources[at].told.is_below(key)).count()
+        let nodes = &self.quorums[quorum].nodes;
+        nodes.iter().filter(|&&at| !self.sources[at].told.is_below(key)).count()
     }
 }
 
-/// The furthest position that a majority of a quorum's replicas is at or beyond.
+impl Quorums {
+    /// The one or two.
+    pub(super) fn iter(self) -> impl Iterator<Item = usize> {
+        [Some(self.replicas), self.next].into_iter().flatten()
+    }
+}
+
+/// The furthest position that a majority of a quorum is at or beyond.
 fn reached<'a>(quorum: &Quorum, at: impl Fn(usize) -> &'a Position) -> &'a Position {
-    let mut positions: Vec<&Position> = quorum.replicas.iter().map(|&replica| at(replica)).collect();
+    let mut positions: Vec<&Position> = quorum.nodes.iter().map(|&node| at(node)).collect();
     positions.sort_unstable();
     positions[positions.len() - quorum.majority]
 }

@@ -34,6 +34,9 @@ struct KeyPlan {
     /// Which replicas are which.
     turn: usize,
     pending_turn: usize,
+    /// Which of the next replicas, where its partition moves, have what was chosen, and what is under way: by bits.
+    copied: u8,
+    pending_copied: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ struct Case {
     nodes: usize,
     /// Start and number of replicas, as nodes in a ring.
     quorums: Vec<(usize, usize)>,
+    /// Where each of them moves to, if it does.
+    moves: Vec<Option<(usize, usize)>>,
     keys: BTreeMap<String, KeyPlan>,
     prefix: &'static str,
     delimiter: Option<&'static str>,
@@ -57,20 +62,28 @@ fn any_case() -> impl Strategy<Value = Case> {
         0..5_usize,
         any::<Option<bool>>(),
         prop_oneof![2 => Just(None), 1 => any::<(bool, usize, bool)>().prop_map(Some)],
-        any::<usize>(),
-        any::<usize>(),
+        any::<(usize, usize)>(),
+        (prop_oneof![1 => Just(u8::MAX), 1 => any::<u8>()], any::<u8>()),
     )
-        .prop_map(|(chosen_live, extra_holders, lagging, pending, turn, pending_turn)| KeyPlan {
+        .prop_map(|(chosen_live, extra_holders, lagging, pending, turns, copied)| KeyPlan {
             chosen_live,
             extra_holders,
             lagging,
             pending,
-            turn,
-            pending_turn,
+            turn: turns.0,
+            pending_turn: turns.1,
+            copied: copied.0,
+            pending_copied: copied.1,
         });
     (
         1..7_usize,
-        prop::collection::vec((any::<usize>(), 1..6_usize), 1..6),
+        prop::collection::vec(
+            (
+                (any::<usize>(), 1..6_usize),
+                prop_oneof![2 => Just(None), 1 => (any::<usize>(), 1..6_usize).prop_map(Some)],
+            ),
+            1..6,
+        ),
         prop::collection::btree_map(name, plan, 0..40),
         prop_oneof![2 => Just(""), 1 => Just("a"), 1 => Just("a/"), 1 => Just("é")],
         prop_oneof![1 => Just(None), 1 => Just(Some("/")), 1 => Just(Some("b")), 1 => Just(Some("a/"))],
@@ -79,7 +92,8 @@ fn any_case() -> impl Strategy<Value = Case> {
     )
         .prop_map(|(nodes, quorums, keys, prefix, delimiter, limit, choices)| Case {
             nodes,
-            quorums,
+            moves: quorums.iter().map(|(_, to)| *to).collect(),
+            quorums: quorums.into_iter().map(|(from, _)| from).collect(),
             keys,
             prefix,
             delimiter,
@@ -107,7 +121,10 @@ impl World {
             let node = |step| NodeId(((start % case.nodes + step) % case.nodes) as u128 + 1);
             (0..count.min(case.nodes)).map(node).collect()
         };
-        let layout = layout(&case.quorums.iter().map(ring).collect::<Vec<_>>());
+        let mut layout = layout(&case.quorums.iter().map(ring).collect::<Vec<_>>());
+        for (place, to) in layout.partitions.iter_mut().zip(case.moves.iter().cycle()) {
+            place.next = to.as_ref().map(ring);
+        }
         let mut world = Self {
             layout,
             held: (1..=case.nodes as u128).map(|id| (NodeId(id), BTreeMap::new())).collect(),
@@ -124,7 +141,12 @@ impl World {
 
     fn write(&mut self, key: ObjectKey, plan: &KeyPlan) {
         let name = ObjectName { bucket: bucket(), key: key.clone() };
-        let mut replicas = self.layout.partition(name.partition()).replicas.clone();
+        let place = self.layout.partition(name.partition());
+        let mut replicas = place.replicas.clone();
+        let next: Vec<NodeId> =
+            place.next.iter().flatten().filter(|node| !replicas.contains(node)).copied().collect();
+        let some_of_next =
+            |bits: u8| next.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, node)| node);
         let majority = replicas.len() / 2 + 1;
         let turn = plan.turn % replicas.len();
         replicas.rotate_left(turn);
@@ -139,6 +161,7 @@ impl World {
                     hold(node, OLD, live);
                 }
             }
+            some_of_next(plan.copied).for_each(|node| hold(node, CHOSEN, live));
         }
         let chosen = plan.chosen_live.map(|live| record(CHOSEN, live));
         let version = |record: &Option<Record>| record.as_ref().and_then(Record::object_version);
@@ -148,7 +171,7 @@ impl World {
             let turn = plan.pending_turn % replicas.len();
             replicas.rotate_left(turn);
             let (holders, others) = replicas.split_at(count % majority);
-            for node in holders {
+            for node in holders.iter().chain(some_of_next(plan.pending_copied)) {
                 hold(node, PENDING, live);
             }
             allowed.insert(version(&Some(record(PENDING, live))));
@@ -191,11 +214,11 @@ impl World {
     }
 
     fn lacks_a_majority(&self) -> bool {
-        let alive = |replicas: &[NodeId]| replicas.iter().filter(|node| !self.failed.contains(node)).count();
-        self.layout
-            .partitions
-            .iter()
-            .any(|partition| alive(&partition.replicas) * 2 <= partition.replicas.len())
+        let lacks = |nodes: &Vec<NodeId>| {
+            nodes.iter().filter(|node| !self.failed.contains(node)).count() * 2 <= nodes.len()
+        };
+        let mut places = self.layout.partitions.iter();
+        places.any(|place| lacks(&place.replicas) || place.next.as_ref().is_some_and(lacks))
     }
 }
 

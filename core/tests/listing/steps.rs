@@ -262,14 +262,31 @@ fn where_a_replica_lacks_much_another_is_asked_instead_of_reading_key_by_key() {
 }
 
 #[test]
-fn in_a_moving_partition_every_key_that_may_be_there_is_read() {
+fn in_a_moving_partition_a_key_is_read_that_the_next_replicas_do_not_hold_yet() {
+    let d = NodeId(4);
     let mut layout = layout(&[vec![A, B, C]]);
     for partition in &mut layout.partitions {
-        partition.next = Some(vec![B, C, NodeId(4)]);
+        partition.next = Some(vec![B, C, d]);
     }
-    let (mut merge, _) = ListMerge::begin(query("", None, None, 10), &layout, &[A, B, C]);
-    merge.on_page(A, live(&["a"]), true);
-    assert_eq!(merge.on_page(B, live(&["a"]), true), [resolve("a")]);
+    let begin = || ListMerge::begin(query("", None, None, 10), &layout, &[A, B, C, d]);
+
+    // B and C are a majority of both.
+    let (mut merge, effects) = begin();
+    assert_eq!(effects, [ask(B, b"", 21), ask(C, b"", 21)]);
+    merge.on_page(B, live(&["a", "b"]), true);
+    assert_eq!(merge.on_page(C, live(&["a"]), true), [resolve("b")]);
+    assert_eq!(merge.on_resolved(&key("b"), None), [done(&[("a", 1)], &[], None)]);
+
+    // Without B: a majority of the replicas holds all, one of the next replicas lacks "b", and "c" was left behind on D.
+    let (mut merge, _) = begin();
+    assert_eq!(merge.on_node_failed(B), [ask(A, b"", 21), ask(d, b"", 21)]);
+    merge.on_page(A, live(&["a", "b"]), true);
+    merge.on_page(C, live(&["a", "b"]), true);
+    assert_eq!(merge.on_page(d, live(&["a", "c"]), true), [resolve("b")]);
+    assert_eq!(
+        merge.on_resolved(&key("b"), Some(record(1, true))),
+        [done(&[("a", 1), ("b", 1)], &[], None)]
+    );
 }
 
 #[test]

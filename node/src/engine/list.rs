@@ -15,7 +15,7 @@ use holdfast_proto::v1::peer_request::Body as Ask;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::write::{Done, Operation, no_layout};
+use super::write::no_layout;
 use super::{ClusterView, Inner};
 use crate::env::tasks;
 use crate::store::ScanStart;
@@ -150,10 +150,9 @@ impl Inner {
     ) {
         let inner = self.clone();
         tasks::spawn(async move {
-            let done = inner.route(&name, &Operation::Resolve { head_only: true }, 0, deadline).await;
-            let record = match done {
-                Ok(Done::Record(record)) => Ok(Some(record)),
-                Ok(_) => Err(Error::new(Code::Internal, "the leader answered something else")),
+            // A read, not the leader at once: it mends the copies that lag behind, or the next page would meet them again.
+            let record = match inner.read(&name, true, 0, deadline).await {
+                Ok(record) => Ok(Some(record)),
                 Err(error) if error.code == Code::NotFound => Ok(None),
                 Err(error) => Err(error),
             };

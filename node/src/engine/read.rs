@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::write::{Done, Operation, no_layout};
 use super::{Inner, forward};
+use crate::env::tasks;
 use crate::store::ReplicaOp;
 
 /// A replica that takes longer is not waited for alone: the next one is asked too.
@@ -206,14 +207,34 @@ impl Inner {
                 }
             }
         };
-        if record.is_whole() {
-            for node in lagging {
-                sometimes!(node == self.me, "a read finds that the own replica lags behind");
-                sometimes!(node != self.me, "a read finds that another replica lags behind");
-                self.mend(node, name, ballot, &record);
+        for node in &lagging {
+            sometimes!(*node == self.me, "a read finds that the own replica lags behind");
+            sometimes!(*node != self.me, "a read finds that another replica lags behind");
+            if record.is_whole() {
+                self.mend(*node, name, ballot, &record);
             }
         }
+        if !lagging.is_empty() && !record.is_whole() {
+            self.mend_later(lagging, name, ballot);
+        }
         Found::Chosen(Some((ballot, record)))
+    }
+
+    /// Gives replicas that lag behind the record that was chosen under `ballot`, of which only the head is at hand. Best
+    /// effort, bounded as [`Self::mend`] is.
+    fn mend_later(self: &Arc<Self>, lagging: Vec<NodeId>, name: &ObjectName, ballot: Ballot) {
+        let Ok(permit) = self.repairs.clone().try_acquire_owned() else { return };
+        let (inner, name) = (self.clone(), name.clone());
+        tasks::spawn(async move {
+            let whole = inner.fetch(&name, ballot, Instant::now() + FORWARD_PATIENCE).await;
+            drop(permit);
+            sometimes!(whole.is_some(), "a whole record is fetched for replicas that lag behind its head");
+            if let Some(record) = whole {
+                for node in lagging {
+                    inner.mend(node, &name, ballot, &record);
+                }
+            }
+        });
     }
 
     /// The whole record that was chosen under `ballot`, from any replica that has it; `None` when it is not found,
