@@ -47,8 +47,12 @@ impl Calls {
 
     /// An attempt ended, with what [`answer`] reads. The effects.
     pub(crate) fn on_answer(&mut self, call: usize, attempt: u32, text: &str, now_ms: u64) -> String {
+        let answer = answer(text);
+        if let Answer::Refused(Code::StaleOpId(floor)) = &answer {
+            self.op_clock.on_refused(*floor);
+        }
         self.with(call, |operation, router, effects| {
-            operation.on_answer(attempt, &answer(text), router, now_ms, effects);
+            operation.on_answer(attempt, &answer, router, now_ms, effects);
         })
     }
 
@@ -100,6 +104,11 @@ impl Calls {
     /// Whether a topology came yet.
     pub(crate) fn knows_topology(&self) -> bool {
         self.router.layout_version().is_some()
+    }
+
+    /// See [`Router::life`].
+    pub(crate) fn life(&self, url: &str) -> u64 {
+        self.router.life(url)
     }
 
     /// Where an object is best asked for; empty: any node.

@@ -177,7 +177,7 @@ impl Core {
     }
 
     /// The request of a put but for its body's bytes. With `item` as an element of PutMany. `condition`: empty, `absent`,
-    /// `present` or a version. `retry`: an earlier attempt may still take effect.
+    /// `present` or a version. `retry`: an earlier attempt may still take effect. `url`: whom it is meant for.
     #[wasm_bindgen(js_name = putRequest)]
     #[allow(clippy::too_many_arguments, reason = "a flat list is what crosses to wasm with the least code")]
     pub fn put_request(
@@ -187,6 +187,7 @@ impl Core {
         op: &[u8],
         condition: &str,
         retry: bool,
+        url: &str,
         content_type: &str,
         metadata: Vec<String>,
         hash: &[u8],
@@ -195,8 +196,19 @@ impl Core {
     ) -> Result<Vec<u8>, String> {
         let encode = || {
             let op = OpId::from_slice(op)?;
-            let head =
-                PutHead { bucket, key, op, condition, retry, content_type, metadata, hash, body_bytes };
+            let to_life = self.calls.life(url);
+            let head = PutHead {
+                bucket,
+                key,
+                op,
+                condition,
+                retry,
+                to_life,
+                content_type,
+                metadata,
+                hash,
+                body_bytes,
+            };
             let head = head.encode()?;
             Ok(if item { request::item(&head, body_bytes) } else { head })
         };
@@ -223,7 +235,7 @@ impl Core {
         request::head(bucket, key).map_err(thrown)
     }
 
-    /// The request of a delete.
+    /// The request of a delete; `condition`, `retry` and `url` as of a put.
     #[wasm_bindgen(js_name = deleteRequest)]
     pub fn delete_request(
         &self,
@@ -232,8 +244,10 @@ impl Core {
         op: &[u8],
         condition: &str,
         retry: bool,
+        url: &str,
     ) -> Result<Vec<u8>, String> {
-        let encode = || request::delete(bucket, key, OpId::from_slice(op)?, condition, retry);
+        let to_life = self.calls.life(url);
+        let encode = || request::delete(bucket, key, OpId::from_slice(op)?, condition, retry, to_life);
         encode().map_err(thrown)
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct PutHead<'a> {
     pub(crate) condition: &'a str,
     /// An earlier attempt under this op id may still take effect.
     pub(crate) retry: bool,
+    /// Of the process that it is meant for; 0: not known.
+    pub(crate) to_life: u64,
     /// Empty: the node's default.
     pub(crate) content_type: &'a str,
     /// Names and values in turn.
@@ -62,6 +64,7 @@ impl PutHead<'_> {
         }
         request.bytes(7, self.hash);
         request.number(8, self.retry.into());
+        request.present(9, self.to_life);
         if self.body_bytes > 0 {
             request.announce(BODY_FIELD, self.body_bytes);
         }
@@ -105,18 +108,20 @@ pub(crate) fn head(bucket: &str, key: &str) -> Result<Vec<u8>, Fault> {
     Ok(named(bucket, key)?.finish())
 }
 
-/// A delete; `condition` and `retry` as in [`PutHead`].
+/// A delete; `condition`, `retry` and `to_life` as in [`PutHead`].
 pub(crate) fn delete(
     bucket: &str,
     key: &str,
     op: OpId,
     condition: &str,
     retry: bool,
+    to_life: u64,
 ) -> Result<Vec<u8>, Fault> {
     let mut request = named(bucket, key)?;
     request.bytes(3, &op.to_bytes());
     write_condition(&mut request, condition)?;
     request.number(5, retry.into());
+    request.present(6, to_life);
     Ok(request.finish())
 }
 

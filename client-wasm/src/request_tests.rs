@@ -27,6 +27,7 @@ fn head<'a>(
         op: op(),
         condition,
         retry,
+        to_life: 300,
         content_type: "text/plain",
         metadata,
         hash: &[5; 32],
@@ -52,10 +53,15 @@ fn every_condition_is_written_as_prost_writes_it() {
             op_id: Bytes::copy_from_slice(&op().to_bytes()),
             condition,
             retry: true,
+            to_life: Some(0),
         };
-        assert_eq!(request::delete("b", "k", op(), text, true).unwrap(), expected.encode_to_vec(), "{text}");
+        assert_eq!(
+            request::delete("b", "k", op(), text, true, 0).unwrap(),
+            expected.encode_to_vec(),
+            "{text}"
+        );
     }
-    assert!(request::delete("b", "k", op(), "gibberish", false).is_err());
+    assert!(request::delete("b", "k", op(), "gibberish", false, 0).is_err());
 }
 
 #[test]
@@ -133,6 +139,7 @@ proptest! {
             metadata,
             hash: Bytes::from_static(&[5; 32]),
             retry,
+            to_life: Some(300),
             body: body.clone().into(),
         };
         prop_assert_eq!(v1::PutRequest::decode(&bytes[..]).unwrap(), expected.clone());

@@ -159,17 +159,18 @@ pub(crate) fn topology(message: &[u8]) -> Result<Topology, Fault> {
 }
 
 fn topology_node(message: &[u8]) -> Result<TopologyNode, Fault> {
-    let (mut texts, mut live) = ([""; 3], false);
+    let (mut texts, mut live, mut life) = ([""; 3], false, 0);
     walk(message, |field| {
         match field.number {
             1..=3 => texts[field.number as usize - 1] = field.text()?,
             4 => live = field.number()? != 0,
+            5 => life = field.number()?,
             _ => {}
         }
         Ok::<(), Stop>(())
     })?;
     let [id, url, zone] = texts;
-    Ok(TopologyNode { id: id.parse()?, url: url.into(), zone: zone.into(), live })
+    Ok(TopologyNode { id: id.parse()?, url: url.into(), zone: zone.into(), live, life })
 }
 
 const PARTITION_COUNTS: [(u32, &str); 4] = [(1, "total"), (2, "whole"), (3, "degraded"), (4, "unavailable")];

@@ -120,11 +120,13 @@ fn topology() {
             client_url: "http://a:1".into(),
             zone: "z".into(),
             live: true,
+            life: u64::MAX,
         }],
         placement: vec![0; 2048].into(),
     };
     let read = response::topology(&topology.encode_to_vec()).unwrap();
     assert_eq!((read.cluster.as_str(), read.layout_version, read.nodes.len()), ("c", 7, 1));
+    assert!(read.nodes[0].live && read.nodes[0].life == u64::MAX);
     assert!(response::topology(&[]).is_err());
 }
 

@@ -57,6 +57,7 @@ impl Client {
             op_id: Bytes::new(),
             condition: condition_to_wire(options.condition),
             retry: false,
+            to_life: None,
         };
         drive(self, call, |attempt| send(attempt, message.clone())).await.result
     }

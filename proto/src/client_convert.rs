@@ -15,6 +15,7 @@ impl TryFrom<v1::TopologyResponse> for Topology {
                 url: node.client_url,
                 zone: node.zone,
                 live: node.live,
+                life: node.life,
             })
         });
         Self::from_parts(

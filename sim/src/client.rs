@@ -94,7 +94,7 @@ impl SimClient {
             let (net, endpoints) = (net.clone(), endpoints.clone());
             Arc::new(Browser::new(net, endpoints, ambient.clone(), random.fork("browser"), timeout))
         });
-        let web = Web::new(net.clone());
+        let web = Web::of_program(net.clone());
         let mut options = ClientOptions::with_connect(endpoints.clone(), Arc::new(net.clone()));
         options.ambient = ambient;
         options.timeout = timeout;

@@ -454,6 +454,7 @@ impl Cluster for Peer {
             client_url: url.clone(),
             zone: String::new(),
             live: true,
+            life: 0,
         });
         // Leaders take turns over the partitions.
         let placement = (0..1024u16).flat_map(|p| (0..3).flat_map(move |r| ((p + r) % 3).to_be_bytes()));

@@ -23,25 +23,33 @@ pub struct OpClock {
     since_ms: u64,
     /// What is added the next time.
     margin_ms: u64,
+    /// The highest floor that an id was refused with.
+    floor: OpId,
 }
 
 impl OpClock {
     /// One that trusts its clock.
     pub const fn new() -> Self {
-        Self { ahead_ms: 0, since_ms: 0, margin_ms: 0 }
+        Self { ahead_ms: 0, since_ms: 0, margin_ms: 0, floor: OpId(0) }
+    }
+
+    /// An id was refused with this floor, and no fresh one taken for it: those of other operations learn from it.
+    pub fn on_refused(&mut self, floor: OpId) {
+        self.floor = self.floor.max(floor);
     }
 
     /// A fresh op id, larger than `floor` (what a key's history has forgotten), from this clock (Unix milliseconds) and
     /// ten random bytes.
     pub fn op_id(&mut self, unix_ms: u64, random: [u8; 10], floor: OpId) -> OpId {
-        let after = if floor == OpId::default() { 0 } else { floor.unix_ms() + 1 };
-        let behind_ms = after.saturating_sub(unix_ms);
-        if after > self.since_ms && (1..=AHEAD_MS_MAX).contains(&behind_ms) {
+        let after = |floor: OpId| if floor == OpId::default() { 0 } else { floor.unix_ms() + 1 };
+        let told = after(core::mem::take(&mut self.floor).max(floor));
+        let behind_ms = told.saturating_sub(unix_ms);
+        if told > self.since_ms && (1..=AHEAD_MS_MAX).contains(&behind_ms) {
             self.ahead_ms = self.ahead_ms.max((behind_ms + self.margin_ms).min(AHEAD_MS_MAX));
             self.since_ms = unix_ms + self.ahead_ms;
             self.margin_ms = (2 * self.margin_ms).clamp(MARGIN_MS.0, MARGIN_MS.1);
         }
-        let at = unix_ms.saturating_add(self.ahead_ms).max(after);
+        let at = unix_ms.saturating_add(self.ahead_ms).max(after(floor));
         OpId::from_parts(at.min(UNIX_MS_MAX), random)
     }
 }
@@ -90,6 +98,15 @@ mod tests {
         let floor = OpId::from_parts(1_000 + 2 * AHEAD_MS_MAX, [9; 10]);
         assert!(clock.op_id(1_000, [1; 10], floor) > floor);
         assert_eq!(clock.op_id(1_010, [1; 10], OpId::default()).unix_ms(), 1_010);
+    }
+
+    #[test]
+    fn who_is_refused_and_takes_no_fresh_id_has_learnt_for_the_next() {
+        let mut clock = OpClock::new();
+        clock.on_refused(OpId::from_parts(5_000, [9; 10]));
+        assert_eq!(clock.op_id(1_000, [1; 10], OpId::default()).unix_ms(), 5_001);
+        clock.on_refused(OpId::from_parts(1_000 + 2 * AHEAD_MS_MAX, [9; 10]));
+        assert_eq!(clock.op_id(1_010, [1; 10], OpId::default()).unix_ms(), 5_011);
     }
 
     #[test]

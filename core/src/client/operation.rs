@@ -146,6 +146,7 @@ impl Operation {
             Answer::Lost | Answer::Refused(Code::Timeout | Code::OutcomeUnknown | Code::Internal) => {
                 State::Lost
             }
+            Answer::Refused(Code::Overloaded) if router.policy().is_doubled => State::Lost,
             _ => State::Nothing,
         };
         match self.spec.kind {

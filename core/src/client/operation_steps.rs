@@ -11,16 +11,21 @@ use crate::ids::{NodeId, OpId, Partition};
 
 /// Three nodes, `http://n0` to `http://n2`; every partition has replicas 0, 1, 2 in this order. The user gave n0.
 pub(super) fn router() -> Router {
+    router_with(Policy::NEAR)
+}
+
+fn router_with(policy: Policy) -> Router {
     let node = |n: u128| TopologyNode {
         id: NodeId(n + 1),
         url: format!("http://n{n}"),
         zone: String::new(),
         live: true,
+        life: 10 * n as u64,
     };
     let placement: Vec<u8> = (0..1024).flat_map(|_| [0, 0, 0, 1, 0, 2]).collect();
     let topology =
         Topology::from_parts("c".into(), 1, 1024, 3, (0..3).map(node).collect(), &placement).unwrap();
-    let mut router = Router::new(["http://n0"], Policy::NEAR).unwrap();
+    let mut router = Router::new(["http://n0"], policy).unwrap();
     let asked = router.refresh_due(0, 0).unwrap();
     router.on_topology(asked, &topology, 0).unwrap();
     router
@@ -340,6 +345,17 @@ fn an_overloaded_node_is_left_in_peace() {
     assert!(matches!(effects[..], [Effect::WakeAt(at)] if at > 1), "{effects:?}");
 }
 
+/// It was refused before the node looked whether it was a copy.
+#[test]
+fn an_overloaded_node_says_nothing_of_a_request_that_may_be_doubled() {
+    for (is_doubled, next) in [(false, send(1, 1, 1_000)), (true, resend(1, 1, 1_000))] {
+        let policy = Policy { is_doubled, ..Policy::NEAR };
+        let mut run = Run::begin_with(router_with(policy), spec(Kind::Mutation), 0);
+        run.answer(0, &Answer::Refused(Code::Overloaded), 1);
+        assert_eq!(run.time(1_000)[0], next);
+    }
+}
+
 #[test]
 fn a_full_disk_everywhere_ends_at_once() {
     let mut run = Run::begin(Kind::Mutation);
@@ -488,7 +504,8 @@ fn another_node_is_asked_for_the_first_topology_beside_one_that_lets_wait() {
     assert_ne!(first, second);
     // Nobody is left; and no node is asked twice at the same time.
     assert_eq!(router.refresh_due(2 * hedge, 0), None);
-    let node = TopologyNode { id: NodeId(9), url: "http://a".into(), zone: String::new(), live: true };
+    let node =
+        TopologyNode { id: NodeId(9), url: "http://a".into(), zone: String::new(), live: true, life: 0 };
     let topology = Topology::from_parts("c".into(), 1, 1024, 1, vec![node], &[0; 2048]).unwrap();
     router.on_topology(second, &topology, 2 * hedge).unwrap();
     // What the first still owes is no reason to ask before its time.
@@ -498,9 +515,16 @@ fn another_node_is_asked_for_the_first_topology_beside_one_that_lets_wait() {
 }
 
 #[test]
+fn which_process_is_where_is_known_from_the_topology() {
+    let router = router();
+    assert_eq!(["http://n0", "http://n2", "http://elsewhere"].map(|url| router.life(url)), [0, 20, 0]);
+}
+
+#[test]
 fn a_topology_of_another_cluster_changes_nothing() {
     let mut router = router();
-    let node = TopologyNode { id: NodeId(9), url: "http://x".into(), zone: String::new(), live: true };
+    let node =
+        TopologyNode { id: NodeId(9), url: "http://x".into(), zone: String::new(), live: true, life: 0 };
     let other = Topology::from_parts("other".into(), 5, 1024, 1, vec![node.clone()], &[0; 2048]).unwrap();
     assert!(router.on_topology(Slot(1), &other, 1).is_err());
     assert_eq!(router.cluster(), Some("c"));

@@ -33,6 +33,9 @@ pub struct Policy {
     pub refresh_ms: u32,
     /// A topology request (also the probe) that takes longer has failed.
     pub refresh_timeout_ms: u32,
+    /// Something below may send a request twice, unasked. Which one was answered is not known then: a node tells its
+    /// copies apart ([`Router::life`](super::Router::life)), except where it refuses before it has read them.
+    pub is_doubled: bool,
 }
 
 impl Policy {
@@ -55,6 +58,7 @@ impl Policy {
         probe_ms_max: 5_000,
         refresh_ms: 5_000,
         refresh_timeout_ms: 1_000,
+        is_doubled: false,
     };
 
     /// For browsers: a first guess that does not send everything twice over a slow line. Once latencies are known,
@@ -67,6 +71,7 @@ impl Policy {
         attempt_silence_ms_max: 10_000,
         refresh_ms: 10_000,
         refresh_timeout_ms: 3_000,
+        is_doubled: true,
         ..Self::NEAR
     };
 }

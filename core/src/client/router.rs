@@ -68,6 +68,8 @@ struct Peer {
     member: bool,
     /// Registered, when the topology was made.
     live: bool,
+    /// Its process's number then; 0: not known.
+    life: u64,
     heard_ms: u64,
     strikes: u8,
     suspected: bool,
@@ -131,6 +133,11 @@ impl Router {
     /// Which node it is; `None` for an address of the user's that no topology named.
     pub fn node(&self, slot: Slot) -> Option<NodeId> {
         self.peers[slot.index()].id
+    }
+
+    /// Which process is at this address, by the last topology; 0: not known.
+    pub fn life(&self, url: &str) -> u64 {
+        self.peers.iter().find(|peer| peer.member && peer.url == url).map_or(0, |peer| peer.life)
     }
 
     /// The slot of a node that a topology named.
@@ -264,6 +271,7 @@ impl Router {
             peer.id = Some(node.id);
             peer.member = true;
             peer.live = node.live;
+            peer.life = node.life;
             if peer.url != node.url {
                 peer.url.clone_from(&node.url);
             }
@@ -428,6 +436,7 @@ impl Peer {
             seed,
             member: false,
             live: true,
+            life: 0,
             heard_ms: 0,
             strikes: 0,
             suspected: false,

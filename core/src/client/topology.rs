@@ -17,6 +17,8 @@ pub struct TopologyNode {
     pub zone: String,
     /// Whether it was registered when the answer was made.
     pub live: bool,
+    /// Its process's number; 0: not known.
+    pub life: u64,
 }
 
 /// A checked topology answer.
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     fn node(id: u128) -> TopologyNode {
-        TopologyNode { id: NodeId(id), url: "http://a:1/".into(), zone: String::new(), live: true }
+        TopologyNode { id: NodeId(id), url: "http://a:1/".into(), zone: String::new(), live: true, life: 0 }
     }
 
     #[test]

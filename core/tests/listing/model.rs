@@ -145,8 +145,9 @@ impl World {
         let mut replicas = place.replicas.clone();
         let next: Vec<NodeId> =
             place.next.iter().flatten().filter(|node| !replicas.contains(node)).copied().collect();
-        let some_of_next =
-            |bits: u8| next.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, node)| node);
+        let some_of_next = |bits: u8| {
+            next.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, node)| node)
+        };
         let majority = replicas.len() / 2 + 1;
         let turn = plan.turn % replicas.len();
         replicas.rotate_left(turn);

@@ -283,10 +283,7 @@ fn in_a_moving_partition_a_key_is_read_that_the_next_replicas_do_not_hold_yet() 
     merge.on_page(A, live(&["a", "b"]), true);
     merge.on_page(C, live(&["a", "b"]), true);
     assert_eq!(merge.on_page(d, live(&["a", "c"]), true), [resolve("b")]);
-    assert_eq!(
-        merge.on_resolved(&key("b"), Some(record(1, true))),
-        [done(&[("a", 1), ("b", 1)], &[], None)]
-    );
+    assert_eq!(merge.on_resolved(&key("b"), Some(record(1, true))), [done(&[("a", 1), ("b", 1)], &[], None)]);
 }
 
 #[test]

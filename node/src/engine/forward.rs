@@ -44,6 +44,7 @@ pub(super) fn request(
             metadata: object.metadata.clone(),
             hash: object.hash.to_vec().into(),
             retry: *retry || astray,
+            to_life: None,
             body: object.body.clone(),
         }),
         Operation::Delete { op, condition, retry } => Wire::Delete(v1::DeleteRequest {
@@ -52,6 +53,7 @@ pub(super) fn request(
             op_id: op.to_bytes().to_vec().into(),
             condition: condition_to_wire(*condition),
             retry: *retry || astray,
+            to_life: None,
         }),
         Operation::Outcome { op } => {
             Wire::Outcome(v1::OutcomeRequest { bucket, key, op_id: op.to_bytes().to_vec().into() })

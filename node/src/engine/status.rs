@@ -43,6 +43,14 @@ impl Inner {
             })
     }
 
+    /// Which process is the node now, as far as is known; 0: not.
+    fn life_of(&self, node: NodeId) -> u64 {
+        if node == self.me {
+            return self.identity.life;
+        }
+        self.links.get(node).map_or(0, |link| link.life())
+    }
+
     pub(super) fn topology_now(&self) -> Option<v1::TopologyResponse> {
         let view = self.view()?;
         let nodes: Vec<_> = known_nodes(&view).into_iter().collect();
@@ -62,6 +70,7 @@ impl Inner {
                 client_url: entry.map(|entry| entry.client_url.clone()).unwrap_or_default(),
                 zone: entry.map(|entry| entry.zone.clone()).unwrap_or_default(),
                 live: self.is_live(&view, id),
+                life: self.life_of(id),
             }
         });
         Some(v1::TopologyResponse {

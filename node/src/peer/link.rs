@@ -162,6 +162,11 @@ impl PeerLink {
         self.shared.state.lock().last_heard
     }
 
+    /// Its process's number, by its last greeting; 0: none yet.
+    pub fn life(&self) -> u64 {
+        self.shared.state.lock().life
+    }
+
     /// It said that it is stopping, in this life of it: others are asked first for a while.
     pub fn on_leaving(&self, life: u64) {
         let mut state = self.shared.state.lock();

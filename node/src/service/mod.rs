@@ -2,6 +2,7 @@
 //!
 //! Routing, replication and retries are the engine's. Transport (HTTP/1.1, grpc-web, plain HTTP) is [`crate::http`]'s.
 
+mod arrivals;
 mod cluster;
 mod deadline;
 mod many;

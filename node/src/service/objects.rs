@@ -13,6 +13,7 @@ use holdfast_proto::v1;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::arrivals::{Arrivals, refusal_of_copy};
 use super::request::{self, ByteSpan, Put, object_info, object_of, span_of};
 use super::{Operations, deadline_of, encode_page_token, many, to_status};
 use crate::engine::{Deleted, Mutation, OutcomeAnswer};
@@ -88,13 +89,15 @@ impl<O: Operations> Writer<O> {
 #[derive(Clone)]
 pub struct ObjectsService<O> {
     pub(crate) writer: Writer<O>,
+    arrivals: Arc<Arrivals>,
     metrics: Metrics,
 }
 
 impl<O: Operations> ObjectsService<O> {
     /// Over `operations`, with op ids for clients that send none from `ambient`.
     pub fn new(operations: O, ambient: Arc<dyn Ambient>, metrics: Metrics) -> Self {
-        Self { writer: Writer { operations, ambient }, metrics }
+        let arrivals = Arc::new(Arrivals::new(operations.life()));
+        Self { writer: Writer { operations, ambient }, arrivals, metrics }
     }
 
     pub(super) fn operations(&self) -> &O {
@@ -103,14 +106,42 @@ impl<O: Operations> ObjectsService<O> {
 
     pub(super) async fn put_one(
         &self,
-        request: v1::PutRequest,
+        mut request: v1::PutRequest,
         deadline: Instant,
     ) -> Result<v1::ObjectInfo, Error> {
         self.metrics.count_bytes_in(request.body.len());
-        let put = Put::from_wire(request)?;
-        let key = put.name.key.clone();
-        let record = self.writer.put(put, deadline).await?;
-        Ok(object_info(&key, record.version, object_of(&record)?))
+        let copy = self.is_unmarked_copy(&request.op_id, request.to_life, request.retry);
+        request.retry |= copy;
+        let carried_out = async {
+            let put = Put::from_wire(request)?;
+            let key = put.name.key.clone();
+            let record = self.writer.put(put, deadline).await?;
+            Ok(object_info(&key, record.version, object_of(&record)?))
+        };
+        carried_out.await.map_err(|error| if copy { refusal_of_copy(error) } else { error })
+    }
+
+    async fn delete_one(
+        &self,
+        request: v1::DeleteRequest,
+        deadline: Instant,
+    ) -> Result<v1::DeleteResponse, Error> {
+        let copy = self.is_unmarked_copy(&request.op_id, request.to_life, request.retry);
+        let carried_out = async {
+            let name = ObjectName::new(&request.bucket, &request.key)?;
+            let op = request::op_id(&request.op_id)?;
+            let condition = condition_from_wire(request.condition.as_ref())?;
+            let deleted = self.writer.delete(name, op, condition, request.retry || copy, deadline).await?;
+            Ok(deleted.to_wire())
+        };
+        carried_out.await.map_err(|error| if copy { refusal_of_copy(error) } else { error })
+    }
+
+    /// A request came, which is remembered. Whether it may be a copy although its client takes it for the only one.
+    fn is_unmarked_copy(&self, op: &[u8], to_life: Option<u64>, retry: bool) -> bool {
+        // One that is broken is refused in a moment.
+        let op = request::op_id(op).ok().flatten();
+        self.arrivals.may_be_copy(op, to_life, Instant::now()) && !retry
     }
 
     pub(super) async fn get_one(
@@ -218,16 +249,7 @@ impl<O: Operations> v1::objects_server::Objects for ObjectsService<O> {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let (request, deadline) = open(request)?;
-        answer(
-            async {
-                let name = ObjectName::new(&request.bucket, &request.key)?;
-                let op = request::op_id(&request.op_id)?;
-                let condition = condition_from_wire(request.condition.as_ref())?;
-                let deleted = self.writer.delete(name, op, condition, request.retry, deadline).await?;
-                Ok(deleted.to_wire())
-            }
-            .await,
-        )
+        answer(self.delete_one(request, deadline).await)
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {

@@ -60,6 +60,9 @@ pub trait Operations: Clone + Send + Sync + 'static {
 
     /// See [`Engine::ready`].
     fn ready(&self) -> Result<(), Error>;
+
+    /// This process's number, as the topology tells it.
+    fn life(&self) -> u64;
 }
 
 impl Operations for Engine {
@@ -112,5 +115,9 @@ impl Operations for Engine {
 
     fn ready(&self) -> Result<(), Error> {
         Self::ready(self)
+    }
+
+    fn life(&self) -> u64 {
+        self.identity().life
     }
 }

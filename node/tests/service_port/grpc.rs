@@ -12,7 +12,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use crate::bed::Bed;
-use crate::memory::{ERROR_PREFIX, STALE_KEY, errors};
+use crate::memory::{ERROR_PREFIX, LIFE, STALE_KEY, errors};
 
 /// `google.rpc.Status`, as far as needed.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -134,6 +134,32 @@ async fn a_client_without_op_ids_is_not_bothered_with_staleness() {
     let own = OpId::from_parts(1_700_000_000_000, [1; 10]);
     let request = v1::PutRequest { op_id: Bytes::copy_from_slice(&own.to_bytes()), ..put(STALE_KEY, b"x") };
     assert!(matches!(code_of(&objects.put(request).await.unwrap_err()), Code::StaleOpId(_)));
+}
+
+#[tokio::test]
+async fn a_copy_is_refused_without_a_word_about_the_first() {
+    let bed = Bed::start().await;
+    let mut objects = ObjectsClient::new(bed.channel().await);
+    let own = OpId::from_parts(1_700_000_000_000, [1; 10]);
+    let request = v1::PutRequest {
+        op_id: Bytes::copy_from_slice(&own.to_bytes()),
+        to_life: Some(LIFE),
+        ..put(STALE_KEY, b"x")
+    };
+    let mut refusal =
+        async |request: &v1::PutRequest| code_of(&objects.put(request.clone()).await.unwrap_err());
+    assert!(matches!(refusal(&request).await, Code::StaleOpId(_)));
+    assert_eq!(refusal(&request).await, Code::OutcomeUnknown);
+    // Its client knows that it is not the only one.
+    let again = v1::PutRequest { retry: true, ..request.clone() };
+    assert!(matches!(refusal(&again).await, Code::StaleOpId(_)));
+    let other = OpId::from_parts(1_700_000_000_000, [2; 10]);
+    let to_another = v1::PutRequest {
+        op_id: Bytes::copy_from_slice(&other.to_bytes()),
+        to_life: Some(LIFE + 1),
+        ..request
+    };
+    assert_eq!(refusal(&to_another).await, Code::OutcomeUnknown);
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 //!
 //! As with fetch, nobody says why a request failed, nor whether it was sent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use holdfast::NodeChannel;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -17,7 +19,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::net::SimNet;
+use crate::net::{SimNet, is_lost};
 
 const FRAME_HEADER_BYTES: usize = 5;
 const TRAILERS_FLAG: u8 = 0x80;
@@ -40,11 +42,21 @@ pub(crate) struct Web {
     net: SimNet,
     /// Connections that wait for their next request.
     idle: Idle,
+    /// Whom calls reached, where there are no connections.
+    used: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether it sends a request again by itself, as browsers do.
+    repeats: bool,
 }
 
 impl Web {
+    /// A browser's.
     pub(crate) fn new(net: SimNet) -> Self {
-        Self { net, idle: Arc::default() }
+        Self { net, idle: Arc::default(), used: Arc::default(), repeats: true }
+    }
+
+    /// Of a program that is no browser, and sends each request once.
+    pub(crate) fn of_program(net: SimNet) -> Self {
+        Self { repeats: false, ..Self::new(net) }
     }
 
     /// Posts a message. `None`: no reply of a node came.
@@ -76,24 +88,47 @@ impl Web {
 
     async fn send(&self, address: &str, request: Request<Bytes>) -> Option<Response<Bytes>> {
         if let Some(channel) = holdfast::Connect::channel(&self.net, address) {
-            let request = request.map(|body| Body::new(Full::new(body)));
-            let (parts, body) = channel.oneshot(request).await.ok()?.into_parts();
-            return Some(Response::from_parts(parts, body.collect().await.ok()?.to_bytes()));
+            return self.call(channel, address, request.map(Full::new)).await;
         }
         let mut request = request.map(Full::new);
         request.headers_mut().insert(HOST, HeaderValue::from_str(address).ok()?);
         *request.uri_mut() = request.uri().path().parse().ok()?;
-        let (mut sender, waited) = self.connection(address).await?;
-        let Ok(response) = sender.send_request(request).await else {
-            if waited {
-                // A browser would now send it again, on each of the others in turn: they are as old.
-                self.idle.lock().retain(|(to, _)| to != address);
+        let (sender, response) = loop {
+            let (mut sender, waited) = self.connection(address).await?;
+            match sender.send_request(request.clone()).await {
+                Ok(response) => break (sender, response),
+                // Whatever it asks for, and whether or not it was carried out.
+                Err(_) if waited && self.repeats => {}
+                Err(_) => return None,
             }
-            return None;
         };
         let (parts, body) = response.into_parts();
         let body = body.collect().await.ok()?.to_bytes();
         self.idle.lock().push((address.to_owned(), sender));
+        Some(Response::from_parts(parts, body))
+    }
+
+    /// The same where requests go to nodes as they are: a connection counts as one that waited once it has brought an answer.
+    async fn call(
+        &self,
+        channel: NodeChannel,
+        address: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Option<Response<Bytes>> {
+        let response = loop {
+            match channel.clone().oneshot(request.clone().map(Body::new)).await {
+                Ok(response) => break response,
+                Err(error) => {
+                    let waited = self.used.lock().remove(address);
+                    if !(waited && self.repeats && is_lost(&error)) {
+                        return None;
+                    }
+                }
+            }
+        };
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        self.used.lock().insert(address.to_owned());
         Some(Response::from_parts(parts, body))
     }
 

@@ -79,8 +79,19 @@ impl SimClient {
             let (metadata, hash, body) = (metadata.clone(), hash.clone(), body.clone());
             let condition = condition_to_wire(condition);
             let content_type = String::new();
-            v1::PutRequest { bucket, key, op_id, condition, content_type, metadata, hash, retry, body }
-                .encode_to_vec()
+            v1::PutRequest {
+                bucket,
+                key,
+                op_id,
+                condition,
+                content_type,
+                metadata,
+                hash,
+                retry,
+                to_life: None,
+                body,
+            }
+            .encode_to_vec()
         };
         let done = |message: Bytes| {
             let info = v1::PutResponse::decode(message).ok()?.info?;
@@ -95,8 +106,15 @@ impl SimClient {
         let encode = |op_id: OpId, retry: bool| {
             let (bucket, key) = (BUCKET.to_owned(), key.to_owned());
             let op_id = op_id.to_bytes().to_vec().into();
-            v1::DeleteRequest { bucket, key, op_id, condition: condition_to_wire(condition), retry }
-                .encode_to_vec()
+            v1::DeleteRequest {
+                bucket,
+                key,
+                op_id,
+                condition: condition_to_wire(condition),
+                retry,
+                to_life: None,
+            }
+            .encode_to_vec()
         };
         let done = |message: Bytes| {
             let answer = v1::DeleteResponse::decode(message).ok()?;

@@ -28,6 +28,14 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// An HTTP/2 ping after a second, unanswered for two.
 const PING_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What a caller is told whose connection broke.
+const LOST: &str = "the connection was lost";
+
+/// Whether a call ended with the connection that it was on, after it had been sent.
+pub(crate) fn is_lost(status: &Status) -> bool {
+    status.message() == LOST
+}
+
 /// A request or a response with everything that belongs to it.
 struct Whole<P> {
     parts: P,
@@ -99,7 +107,7 @@ impl CallChannel {
                 }
                 Ok(Ok(Outcome::Lost)) => {
                     *self.connected.lock() = None;
-                    return Err(Status::unavailable("the connection was lost"));
+                    return Err(Status::unavailable(LOST));
                 }
                 // The node's machine lost its power with the call on it: silence.
                 Ok(Err(_)) => {

@@ -28,6 +28,7 @@ pub(crate) use wire::Wire;
 
 use crate::host::HostId;
 use calls::CallChannel;
+pub(crate) use calls::is_lost;
 use pipe::{PipeEnd, PipeListener};
 
 /// The network as one machine sees it.
