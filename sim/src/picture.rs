@@ -106,6 +106,7 @@ fn family(fault: &Fault) -> FaultFamily {
         | Fault::Flap { .. }
         | Fault::SlowLink { .. }
         | Fault::Loss { .. }
+        | Fault::Reset { .. }
         | Fault::NarrowLink { .. } => FaultFamily::Network,
         Fault::Kill { .. }
         | Fault::KillAll

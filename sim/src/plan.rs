@@ -392,7 +392,7 @@ fn is_cut(fault: &Fault) -> bool {
 }
 
 /// Where the kinds of [`DiskFault`] begin.
-const DISK_KINDS: usize = 42;
+const DISK_KINDS: usize = 43;
 /// And those of [`RegistryFault`].
 const REGISTRY_KINDS: usize = DISK_KINDS + DiskFault::ALL.len();
 const KINDS: usize = REGISTRY_KINDS + RegistryFault::KINDS as usize;
@@ -483,6 +483,10 @@ fn random_fault(kind: usize, plan: &Plan, random: &mut Random) -> Fault {
         39 => Fault::Upgrade { node },
         40 => Fault::RollingUpgrade,
         41 => Fault::StopCutShort { node, after_ms: random.log_ms(1, 64).as_millis() as u64 },
+        42 => {
+            let host = if random.one_in(3) { node } else { client };
+            Fault::Reset { host, of_thousand: random.pick(&[20, 100, 300]) }
+        }
         // A first start makes few changes, a later one may make many.
         36 => {
             let changes =

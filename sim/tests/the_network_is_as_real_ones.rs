@@ -40,6 +40,7 @@ in_both_modes! {
     a_killed_peer_is_seen_at_once
     a_peer_without_power_says_nothing
     a_restarted_machine_resets_what_it_does_not_know
+    a_reset_on_the_way_ends_a_connection_and_no_other
     what_is_sent_one_way_only_is_not_answered
     a_reader_that_stops_stops_the_writer
 }
@@ -157,6 +158,22 @@ fn a_restarted_machine_resets_what_it_does_not_know(world: &mut World) {
     world.restart("n0");
     let error = world.wait(job).expect("writing to a connection that nobody knows goes on");
     assert!(matches!(error, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error:?}");
+}
+
+fn a_reset_on_the_way_ends_a_connection_and_no_other(world: &mut World) {
+    world.wait_whole();
+    let opened = world.call("c0", |client| async move { open(&client).await });
+    world.reset_connections("c0", 1000);
+    let (took, end) = world.call("c0", |_| async move {
+        let mut io = opened;
+        io.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        end_of(io).await
+    });
+    assert!(took < S / 10, "it took {took:?}");
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert!(world.fired().contains_key("reset"));
+    world.reset_connections("c0", 0);
+    world.call("c0", |client| puts(client, 3));
 }
 
 fn what_is_sent_one_way_only_is_not_answered(world: &mut World) {

@@ -142,13 +142,12 @@ impl Operation {
             Answer::Refused(_) | Answer::Damaged => router.on_heard(slot, now_ms),
             Answer::NotSent | Answer::Lost => router.suspect(slot, now_ms),
         }
-        self.attempts[at].state = match answer {
-            Answer::Lost | Answer::Refused(Code::Timeout | Code::OutcomeUnknown | Code::Internal) => {
-                State::Lost
-            }
-            Answer::Refused(Code::Overloaded) if router.policy().is_doubled => State::Lost,
-            _ => State::Nothing,
+        let leaves_open = match answer {
+            Answer::Lost | Answer::Refused(Code::Timeout | Code::OutcomeUnknown | Code::Internal) => true,
+            Answer::Refused(Code::Overloaded) => router.policy().is_doubled,
+            _ => false,
         };
+        self.attempts[at].state = if leaves_open { State::Lost } else { State::Nothing };
         match self.spec.kind {
             Kind::Read => self.on_read_answer(attempt, answer, router, now_ms, effects),
             Kind::Mutation => self.on_mutation_answer(attempt, answer, router, now_ms, effects),

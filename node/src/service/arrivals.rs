@@ -55,9 +55,10 @@ impl Arrivals {
             lately.order.push_back((now, op));
         }
         sometimes!(!is_new, "a request comes to a node a second time");
+        let is_forgetful = lately.forgot_until.is_some_and(|until| now < until);
         let is_other_life = to_life != self.life;
         sometimes!(is_other_life, "a request comes to another process of its node than it was meant for");
-        !is_new || is_other_life || lately.forgot_until.is_some_and(|until| now < until)
+        is_other_life || !is_new || is_forgetful
     }
 }
 

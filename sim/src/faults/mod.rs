@@ -47,6 +47,8 @@ pub enum Fault {
     SlowLink { a: String, b: String, ms: u64 },
     /// Of a thousand packets between any hosts, so many are lost.
     Loss { of_thousand: u32 },
+    /// Of a thousand packets from and to a host, so many have their connection reset by something on the way.
+    Reset { host: String, of_thousand: u32 },
     /// A link carries so many bytes in a millisecond.
     NarrowLink { a: String, b: String, bytes_per_ms: usize },
 
@@ -142,6 +144,7 @@ impl Fault {
             Self::Flap { .. } => "flap",
             Self::SlowLink { .. } => "slow-link",
             Self::Loss { .. } => "loss",
+            Self::Reset { .. } => "reset",
             Self::NarrowLink { .. } => "narrow-link",
             Self::Kill { .. } => "kill",
             Self::KillAll => "kill-all",
@@ -229,6 +232,7 @@ impl Fault {
             | Self::RollingUpgrade
             | Self::PowerLossAll
             | Self::Loss { .. } => Vec::new(),
+            Self::Reset { host, .. } => vec![host.clone()],
         }
     }
 
@@ -281,6 +285,9 @@ impl Fault {
                 Step::Narrow(a.clone(), b.clone(), 0),
             ),
             Self::Loss { of_thousand } => during(Step::Lose(*of_thousand), Step::Lose(0)),
+            Self::Reset { host, of_thousand } => {
+                during(Step::Reset(host.clone(), *of_thousand), Step::Reset(host.clone(), 0));
+            }
             Self::Kill { node } => during(Step::Kill(kind, node.clone()), Step::Restart(node.clone())),
             Self::KillAll => {
                 nodes
@@ -405,6 +412,9 @@ impl fmt::Display for Fault {
             }
             Self::SlowLink { a, b, ms } => write!(f, "packets between {a} and {b} take {ms} ms longer"),
             Self::Loss { of_thousand } => write!(f, "{of_thousand} of 1000 packets are lost"),
+            Self::Reset { host, of_thousand } => {
+                write!(f, "{of_thousand} of 1000 packets of {host} have their connection reset")
+            }
             Self::NarrowLink { a, b, bytes_per_ms } => {
                 write!(f, "the link of {a} and {b} carries {bytes_per_ms} bytes in a millisecond")
             }

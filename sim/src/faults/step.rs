@@ -16,6 +16,8 @@ pub enum Step {
     Mend(&'static str, String, String),
     /// Of all hosts' packets.
     Lose(u32),
+    /// Of the packets from and to a host.
+    Reset(String, u32),
     /// Both directions.
     Slow(String, String, Duration),
     /// Both directions.
@@ -82,6 +84,7 @@ impl Step {
             Self::Cut(kind, from, to) => world.with_link(from, to, |link| link.cut(kind)),
             Self::Mend(kind, from, to) => world.with_link(from, to, |link| link.mend(kind)),
             Self::Lose(of_thousand) => world.lose_everywhere(*of_thousand),
+            Self::Reset(host, of_thousand) => world.reset_connections(host, *of_thousand),
             Self::Slow(a, b, by) => world.slow_down(a, b, *by),
             Self::Narrow(a, b, bytes) => {
                 world.with_link(a, b, |link| link.narrow(*bytes));

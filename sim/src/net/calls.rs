@@ -2,7 +2,8 @@
 //!
 //! What a caller sees is what a channel over one connection shows: a node that does not listen refuses, one that cannot be
 //! reached lets the connection hang, a process that ends loses what is under way, and a silent one is given up when
-//! it does not answer a ping. A caller that goes away cancels its call.
+//! it does not answer a ping. What resets the connection takes the call that it met, not the others. A caller that goes away
+//! cancels its call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tonic::body::Body;
 use tonic::{ConnectError, Status};
 
 use super::fabric::Fabric;
+use super::link::Crossing;
 use super::pipe::retransmit_after;
 use crate::hooks;
 use crate::host::HostId;
@@ -160,12 +162,17 @@ impl CallChannel {
             let Some((request, ..)) = &*call else { return };
             (request.parts.uri.path().to_owned(), request.data.clone())
         };
-        let at = self.fabric.cross(self.from, self.to, data.len(), attempt);
-        self.fabric.note(self.from, self.to, at, verb(&path), &data);
+        let crossing = self.fabric.cross(self.from, self.to, data.len(), attempt);
+        self.fabric.note(self.from, self.to, crossing.arrives(), verb(&path), &data);
         let channel = self.clone();
-        match at {
-            Some(at) => self.fabric.at(at, move |_| channel.arrive(&call)),
-            None => self.fabric.at(hooks::now() + retransmit_after(attempt), move |_| {
+        match crossing {
+            Crossing::Arrives(at) => self.fabric.at(at, move |_| channel.arrive(&call)),
+            Crossing::Reset(at) => self.fabric.at(at, move |_| {
+                if let Some((_, answer, _)) = call.lock().take() {
+                    drop(answer.send(Outcome::Lost));
+                }
+            }),
+            Crossing::Lost => self.fabric.at(hooks::now() + retransmit_after(attempt), move |_| {
                 channel.send(call, attempt + 1);
             }),
         }
@@ -275,11 +282,12 @@ fn send_back(channel: &CallChannel, outcome: Outcome, answer: Answer, attempt: u
         return;
     }
     let data = if let Outcome::Answered(whole) = &outcome { whole.data.clone() } else { Bytes::new() };
-    let at = fabric.cross(*to, *from, data.len(), attempt);
-    fabric.note(*to, *from, at, "answer", &data);
-    match at {
-        Some(at) => fabric.at(at, move |_| drop(answer.send(outcome))),
-        None => {
+    let crossing = fabric.cross(*to, *from, data.len(), attempt);
+    fabric.note(*to, *from, crossing.arrives(), "answer", &data);
+    match crossing {
+        Crossing::Arrives(at) => fabric.at(at, move |_| drop(answer.send(outcome))),
+        Crossing::Reset(at) => fabric.at(at, move |_| drop(answer.send(Outcome::Lost))),
+        Crossing::Lost => {
             let channel = channel.clone();
             fabric.at(hooks::now() + retransmit_after(attempt), move |fabric| {
                 if fabric.power(channel.to) == (true, boots) {

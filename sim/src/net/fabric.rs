@@ -219,20 +219,17 @@ impl Fabric {
         drop(ports);
     }
 
-    /// When a packet that is sent now arrives; `None`: it is lost. `attempt`: how often it was sent before.
-    pub(super) fn cross(&self, from: HostId, to: HostId, bytes: usize, attempt: u32) -> Option<Duration> {
+    /// What becomes of a packet that is sent now. `attempt`: how often it was sent before.
+    pub(super) fn cross(&self, from: HostId, to: HostId, bytes: usize, attempt: u32) -> Crossing {
         let now = hooks::now();
         let mut state = self.state.lock();
         let State { machines, links, .. } = &mut *state;
         if machines[from.0].dark || machines[to.0].dark {
-            return None;
+            return Crossing::Lost;
         }
         let place = (from.0 * machines.len() + to.0) as u64;
         let draw = keyed(self.seed, place, now.as_millis() as u64 * 64 + u64::from(attempt));
-        match links[from.0][to.0].cross(now, bytes, draw) {
-            Crossing::Arrives(at) => Some(at),
-            Crossing::Lost => None,
-        }
+        links[from.0][to.0].cross(now, bytes, draw)
     }
 
     /// Notes a message for the trace and, when somebody will read the run, for its picture.
@@ -262,7 +259,7 @@ impl Fabric {
 
     /// Sends something that is not sent again when it is lost. It is dropped then.
     pub(super) fn send_once(self: &Arc<Self>, from: HostId, to: HostId, label: &str, arrive: Happening) {
-        let at = self.cross(from, to, 0, 0);
+        let at = self.cross(from, to, 0, 0).arrives();
         self.note(from, to, at, label, &[]);
         if let Some(at) = at {
             let boots = self.power(to).1;

@@ -26,10 +26,21 @@ impl Default for LinkOptions {
     }
 }
 
-/// What became of a packet.
+/// What becomes of a packet.
+#[derive(Clone, Copy)]
 pub(super) enum Crossing {
+    /// When.
     Arrives(Duration),
     Lost,
+    /// Something on the way does not know its connection any more, and resets it: when both ends hear of it.
+    Reset(Duration),
+}
+
+impl Crossing {
+    /// When it arrives, if it does.
+    pub(super) fn arrives(self) -> Option<Duration> {
+        if let Self::Arrives(at) = self { Some(at) } else { None }
+    }
 }
 
 /// One direction. Cuts may overlap; the others act as they were set last.
@@ -40,6 +51,8 @@ pub(crate) struct Link {
     cuts: Vec<&'static str>,
     /// Of a thousand packets, so many are lost.
     loss: u32,
+    /// Of a thousand, so many meet something that resets their connection.
+    resets: u32,
     slow: Duration,
     /// Bytes in a millisecond; 0: no limit.
     bandwidth: usize,
@@ -55,6 +68,7 @@ impl Link {
             options,
             cuts: Vec::new(),
             loss: 0,
+            resets: 0,
             slow: Duration::ZERO,
             bandwidth: 0,
             busy_until: Duration::ZERO,
@@ -81,6 +95,11 @@ impl Link {
     /// Sets how many packets of a thousand are lost.
     pub(crate) fn lose(&mut self, of_thousand: u32) {
         self.loss = of_thousand;
+    }
+
+    /// Sets how many packets of a thousand have their connection reset.
+    pub(crate) fn reset(&mut self, of_thousand: u32) {
+        self.resets = of_thousand;
     }
 
     /// Makes packets take so much longer.
@@ -118,6 +137,10 @@ impl Link {
             arrival = arrival.max(self.busy_until + self.options.latency);
         }
         self.last_arrival = self.last_arrival.max(arrival);
+        if (draw >> 40) % 1000 < u64::from(self.resets) {
+            fire("reset", 1);
+            return Crossing::Reset(self.last_arrival);
+        }
         Crossing::Arrives(self.last_arrival)
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::fabric::Fabric;
+use super::link::Crossing;
 use crate::hooks;
 use crate::host::HostId;
 
@@ -104,11 +105,12 @@ impl Pipe {
             return;
         }
         let (from, to) = (self.hosts[side], self.hosts[1 - side]);
-        let at = self.fabric.cross(from, to, segment.data().len(), 0);
-        self.fabric.note(from, to, at, "stream", segment.data());
-        match at {
-            Some(at) => self.arrive_at(at, side, segment),
-            None => {
+        let crossing = self.fabric.cross(from, to, segment.data().len(), 0);
+        self.fabric.note(from, to, crossing.arrives(), "stream", segment.data());
+        match crossing {
+            Crossing::Arrives(at) => self.arrive_at(at, side, segment),
+            Crossing::Reset(at) => self.reset_at(at),
+            Crossing::Lost => {
                 ends[side].waiting.push_back(segment);
                 self.send_again_later(side, 0);
             }
@@ -118,6 +120,13 @@ impl Pipe {
     fn arrive_at(self: &Arc<Self>, at: Duration, side: usize, segment: Segment) {
         let pipe = self.clone();
         self.fabric.at(at, move |_| pipe.arrive(1 - side, segment));
+    }
+
+    /// Something on the way resets both ends.
+    fn reset_at(self: &Arc<Self>, at: Duration) {
+        for side in 0..2 {
+            self.arrive_at(at, side, Segment::Reset);
+        }
     }
 
     fn send_again_later(self: &Arc<Self>, side: usize, attempt: u32) {
@@ -137,14 +146,18 @@ impl Pipe {
             ends[side].waiting.iter().map(|segment| segment.data().len()).sum()
         };
         match self.fabric.cross(from, to, waiting, attempt) {
-            Some(at) => {
+            Crossing::Reset(at) => {
+                self.ends.lock()[side].waiting.clear();
+                self.reset_at(at);
+            }
+            Crossing::Arrives(at) => {
                 let waiting = std::mem::take(&mut self.ends.lock()[side].waiting);
                 for segment in waiting {
                     self.fabric.note(from, to, Some(at), "stream again", segment.data());
                     self.arrive_at(at, side, segment);
                 }
             }
-            None => self.send_again_later(side, attempt),
+            Crossing::Lost => self.send_again_later(side, attempt),
         }
     }
 
@@ -171,6 +184,9 @@ impl Pipe {
             return;
         }
         let end = &mut ends[side];
+        if end.broken {
+            return;
+        }
         match segment {
             Segment::Data(data) => end.inbox.push_back(data),
             Segment::Fin => end.ended = true,

@@ -21,6 +21,7 @@ use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 use turmoil_net::{EnterGuard, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
 use super::fabric::Fabric;
+use super::link::Crossing;
 use crate::hooks;
 use crate::host::HostId;
 
@@ -160,17 +161,24 @@ impl Wire {
         if process < self.state.lock().forgotten[from.0] || !fabric.power(from).0 {
             return;
         }
-        let at = fabric.cross(from, to, packet.size() as usize, 0);
+        let crossing = fabric.cross(from, to, packet.size() as usize, 0);
         let (label, data) = described(&packet);
-        fabric.note(from, to, at, label, &data);
-        match at {
-            Some(at) => {
-                // A step went by before it was sent.
-                let at = at.saturating_sub(STEP).max(hooks::now());
-                let boots = fabric.power(to).1;
-                fabric.at(at, move |fabric| deliver(fabric, to, boots, packet));
+        fabric.note(from, to, crossing.arrives(), label, &data);
+        // A step went by before it was sent.
+        let soon = |at: Duration| at.saturating_sub(STEP).max(hooks::now());
+        let deliver_at = |at, to, packet| {
+            let boots = fabric.power(to).1;
+            fabric.at(soon(at), move |fabric| deliver(fabric, to, boots, packet));
+        };
+        match crossing {
+            Crossing::Arrives(at) => deliver_at(at, to, packet),
+            Crossing::Reset(at) => {
+                if let Some(back) = reset(&packet) {
+                    deliver_at(at, from, back);
+                }
+                deliver_at(at, to, as_reset(packet));
             }
-            None => self.state.lock().lossy_until = hooks::now() + LOSSY_FOR,
+            Crossing::Lost => self.state.lock().lossy_until = hooks::now() + LOSSY_FOR,
         }
     }
 }
@@ -226,6 +234,15 @@ fn reset(packet: &Packet) -> Option<Packet> {
         payload: bytes::Bytes::new(),
     };
     Some(Packet { src: packet.dst, dst: packet.src, ttl: packet.ttl, payload: Transport::Tcp(reset) })
+}
+
+/// What arrives instead of a segment whose connection is reset on the way.
+fn as_reset(mut packet: Packet) -> Packet {
+    if let Transport::Tcp(segment) = &mut packet.payload {
+        segment.flags = TcpFlags { rst: true, ack: true, ..TcpFlags::default() };
+        segment.payload = bytes::Bytes::new();
+    }
+    packet
 }
 
 fn described(packet: &Packet) -> (&'static str, bytes::Bytes) {

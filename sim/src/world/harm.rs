@@ -75,6 +75,15 @@ impl World {
         }
     }
 
+    /// Of a thousand packets from and to a host, so many meet something on their way that does not know their connection any
+    /// more, and resets it.
+    pub fn reset_connections(&mut self, host: &str, of_thousand: u32) {
+        for other in self.hosts().iter().filter(|other| *other != host) {
+            self.with_link(host, other, |link| link.reset(of_thousand));
+            self.with_link(other, host, |link| link.reset(of_thousand));
+        }
+    }
+
     /// Whether a node's process runs.
     pub fn is_running(&self, node: &str) -> bool {
         self.fabric.process(self.place(node).host).is_some()
