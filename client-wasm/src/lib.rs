@@ -177,7 +177,8 @@ impl Core {
     }
 
     /// The request of a put but for its body's bytes. With `item` as an element of PutMany. `condition`: empty, `absent`,
-    /// `present` or a version. `retry`: an earlier attempt may still take effect. `url`: whom it is meant for.
+    /// `present` or a version. `retry`: an earlier attempt may still take effect. `url`: whom it is meant for. `attempt`: another
+    /// number for each request of the operation.
     #[wasm_bindgen(js_name = putRequest)]
     #[allow(clippy::too_many_arguments, reason = "a flat list is what crosses to wasm with the least code")]
     pub fn put_request(
@@ -188,6 +189,7 @@ impl Core {
         condition: &str,
         retry: bool,
         url: &str,
+        attempt: u32,
         content_type: &str,
         metadata: Vec<String>,
         hash: &[u8],
@@ -204,6 +206,7 @@ impl Core {
                 condition,
                 retry,
                 to_life,
+                attempt,
                 content_type,
                 metadata,
                 hash,
@@ -235,7 +238,7 @@ impl Core {
         request::head(bucket, key).map_err(thrown)
     }
 
-    /// The request of a delete; `condition`, `retry` and `url` as of a put.
+    /// The request of a delete; `condition`, `retry`, `url` and `attempt` as of a put.
     #[wasm_bindgen(js_name = deleteRequest)]
     pub fn delete_request(
         &self,
@@ -245,9 +248,11 @@ impl Core {
         condition: &str,
         retry: bool,
         url: &str,
+        attempt: u32,
     ) -> Result<Vec<u8>, String> {
         let to_life = self.calls.life(url);
-        let encode = || request::delete(bucket, key, OpId::from_slice(op)?, condition, retry, to_life);
+        let encode =
+            || request::delete(bucket, key, OpId::from_slice(op)?, condition, retry, to_life, attempt);
         encode().map_err(thrown)
     }
 

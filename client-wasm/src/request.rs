@@ -35,6 +35,8 @@ pub(crate) struct PutHead<'a> {
     pub(crate) retry: bool,
     /// Of the process that it is meant for; 0: not known.
     pub(crate) to_life: u64,
+    /// The attempt's number.
+    pub(crate) attempt: u32,
     /// Empty: the node's default.
     pub(crate) content_type: &'a str,
     /// Names and values in turn.
@@ -65,6 +67,7 @@ impl PutHead<'_> {
         request.bytes(7, self.hash);
         request.number(8, self.retry.into());
         request.present(9, self.to_life);
+        request.number(10, self.attempt.into());
         if self.body_bytes > 0 {
             request.announce(BODY_FIELD, self.body_bytes);
         }
@@ -108,7 +111,7 @@ pub(crate) fn head(bucket: &str, key: &str) -> Result<Vec<u8>, Fault> {
     Ok(named(bucket, key)?.finish())
 }
 
-/// A delete; `condition`, `retry` and `to_life` as in [`PutHead`].
+/// A delete; `condition`, `retry`, `to_life` and `attempt` as in [`PutHead`].
 pub(crate) fn delete(
     bucket: &str,
     key: &str,
@@ -116,12 +119,14 @@ pub(crate) fn delete(
     condition: &str,
     retry: bool,
     to_life: u64,
+    attempt: u32,
 ) -> Result<Vec<u8>, Fault> {
     let mut request = named(bucket, key)?;
     request.bytes(3, &op.to_bytes());
     write_condition(&mut request, condition)?;
     request.number(5, retry.into());
     request.present(6, to_life);
+    request.number(7, attempt.into());
     Ok(request.finish())
 }
 

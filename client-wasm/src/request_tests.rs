@@ -28,6 +28,7 @@ fn head<'a>(
         condition,
         retry,
         to_life: 300,
+        attempt: 4,
         content_type: "text/plain",
         metadata,
         hash: &[5; 32],
@@ -54,14 +55,15 @@ fn every_condition_is_written_as_prost_writes_it() {
             condition,
             retry: true,
             to_life: Some(0),
+            attempt: 9,
         };
         assert_eq!(
-            request::delete("b", "k", op(), text, true, 0).unwrap(),
+            request::delete("b", "k", op(), text, true, 0, 9).unwrap(),
             expected.encode_to_vec(),
             "{text}"
         );
     }
-    assert!(request::delete("b", "k", op(), "gibberish", false, 0).is_err());
+    assert!(request::delete("b", "k", op(), "gibberish", false, 0, 0).is_err());
 }
 
 #[test]
@@ -140,6 +142,7 @@ proptest! {
             hash: Bytes::from_static(&[5; 32]),
             retry,
             to_life: Some(300),
+            attempt: 4,
             body: body.clone().into(),
         };
         prop_assert_eq!(v1::PutRequest::decode(&bytes[..]).unwrap(), expected.clone());

@@ -58,6 +58,7 @@ impl Client {
             condition: condition_to_wire(options.condition),
             retry: false,
             to_life: None,
+            attempt: 0,
         };
         drive(self, call, |attempt| send(attempt, message.clone())).await.result
     }

@@ -92,6 +92,7 @@ pub(crate) fn to_wire(name: &ObjectName, body: Bytes, options: PutOptions) -> v1
         hash: Bytes::copy_from_slice(blake3::hash(&body).as_bytes()),
         retry: false,
         to_life: None,
+        attempt: 0,
         body,
     }
 }

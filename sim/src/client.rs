@@ -65,6 +65,8 @@ pub(crate) struct ClientPlace {
     pub(crate) timeout: Duration,
     /// Whether it is a page in a browser.
     pub(crate) is_browser: bool,
+    /// Of a hundred of its requests, so many are sent twice.
+    pub(crate) doubled_percent: u64,
     pub(crate) history: History,
     pub(crate) oracles: Oracles,
     pub(crate) trace: Trace,
@@ -84,6 +86,7 @@ impl SimClient {
             clock,
             timeout,
             is_browser,
+            doubled_percent,
             history,
             oracles,
             trace,
@@ -92,7 +95,14 @@ impl SimClient {
         let ambient = Arc::new(SimAmbient::new(random.fork("ambient"), clock));
         let browser = is_browser.then(|| {
             let (net, endpoints) = (net.clone(), endpoints.clone());
-            Arc::new(Browser::new(net, endpoints, ambient.clone(), random.fork("browser"), timeout))
+            Arc::new(Browser::new(
+                net,
+                endpoints,
+                ambient.clone(),
+                random.fork("browser"),
+                timeout,
+                doubled_percent,
+            ))
         });
         let web = Web::of_program(net.clone());
         let mut options = ClientOptions::with_connect(endpoints.clone(), Arc::new(net.clone()));

@@ -72,6 +72,9 @@ pub struct Plan {
     /// How many of the clients, the last ones, are pages in browsers.
     #[serde(default)]
     pub browsers: usize,
+    /// Of a hundred requests of pages, so many are sent twice by the browser.
+    #[serde(default)]
+    pub doubled_percent: u64,
     /// How long a client tries.
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
@@ -131,6 +134,7 @@ impl Plan {
             lease_ttl_ms: random.pick(&[2_000, 10_000]),
             fsync: true,
             browsers: random.fork("browsers").index(2),
+            doubled_percent: random.fork("doubled").pick(&[0, 20, 60]),
             timeout_ms: random.fork("timeout").pick(&[10_000, 10_000, 2_000, 400, 0]),
             checkpoint_log: random.fork("checkpoints").pick(&[8 << 10, 64 << 10, 64 << 10, 512 << 10]),
             stop_grace_ms: random.fork("stop grace").pick(&[5, 50, 1_000, 5_000]),
@@ -276,6 +280,7 @@ impl Plan {
             lease_ttl: ms(self.lease_ttl_ms),
             fsync: self.fsync,
             browsers: self.browsers,
+            doubled_percent: self.doubled_percent,
             timeout: ms(self.timeout_ms),
             checkpoint_log: self.checkpoint_log,
             stop_grace: ms(self.stop_grace_ms),

@@ -188,6 +188,7 @@ impl Search<'_> {
     fn plain(&mut self) -> io::Result<()> {
         self.one_by_one(|best| vec![Plan { jitter_ms: 0, ..best.clone() }])?;
         self.one_by_one(|best| vec![Plan { latency_ms: 1, ..best.clone() }])?;
+        self.one_by_one(|best| vec![Plan { doubled_percent: 0, ..best.clone() }])?;
         self.one_by_one(|best| vec![Plan { browsers: 0, ..best.clone() }])
     }
 

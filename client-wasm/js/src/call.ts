@@ -31,8 +31,8 @@ export interface Operation<T> {
   readonly doubtful?: boolean;
   /** What each attempt uploads, behind what `encode` makes. */
   readonly body?: Uint8Array<ArrayBuffer>;
-  /** The request to the node at `url`, but for the body's bytes. */
-  encode(core: Core, op: Uint8Array, retry: boolean, url: string): Uint8Array;
+  /** The request to the node at `url`, but for the body's bytes. `attempt` counts from 1. */
+  encode(core: Core, op: Uint8Array, retry: boolean, url: string, attempt: number): Uint8Array;
   /** Reads the answer; may throw a StoreError. */
   read(message: Uint8Array<ArrayBuffer>, url: string): T;
   /** Whether the answer says that nothing was changed. */
@@ -57,7 +57,7 @@ export async function run<T>(client: Client, operation: Operation<T>, limits: Li
   const { op } = operation;
   if (op !== undefined && !client.handle.use((core) => core.knowsTopology())) {
     // A request that breaks a rule is refused before any node is waited for.
-    client.handle.use((core) => operation.encode(core, op, false, ""));
+    client.handle.use((core) => operation.encode(core, op, false, "", 1));
     await client.ready(deadline, limits.signal);
   }
   limits.signal?.throwIfAborted();
@@ -165,7 +165,7 @@ class Call<T> {
 
   #send(attempt: number, url: string, retry: boolean, timeoutMs: number): void {
     const { path, body, encode } = this.#operation;
-    const head = this.#client.handle.use((core) => encode(core, this.#op, retry, url));
+    const head = this.#client.handle.use((core) => encode(core, this.#op, retry, url, attempt + 1));
     const controller = new AbortController();
     this.#attempts[attempt] = { controller, url, result: undefined };
     const parts = body === undefined ? [new Uint8Array(head)] : [new Uint8Array(head), body];

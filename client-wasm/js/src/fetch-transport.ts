@@ -12,6 +12,7 @@ export class FetchTransport implements Transport {
 
   async send(request: TransportRequest): Promise<TransportReply> {
     const { url, headers, body, signal } = request;
+    const wasOffline = isOffline();
     try {
       const response = await this.#fetch(url, {
         method: "POST", headers, body, signal, credentials: "omit", cache: "no-store", redirect: "error",
@@ -20,15 +21,19 @@ export class FetchTransport implements Transport {
       return { status: response.status, header: (name) => response.headers.get(name), body: bytes };
     } catch (error) {
       signal.throwIfAborted();
-      throw new NoReplyError("no reply came", !neverConnected(error), error);
+      throw new NoReplyError("no reply came", !(neverConnected(error) || (wasOffline && isOffline())), error);
     }
   }
 }
 
-/** Node says why a fetch failed, browsers do not: there only being offline is certain. */
+/** Browsers do not say why a fetch failed: there only having been offline all the time is certain. */
+function isOffline(): boolean {
+  return typeof navigator === "object" && navigator.onLine === false;
+}
+
+/** Node says why a fetch failed. */
 function neverConnected(error: unknown): boolean {
   const cause: unknown = error instanceof Error ? error.cause : undefined;
   const code: unknown = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  const refused = code === "ECONNREFUSED" || code === "ENOTFOUND" || code === "EHOSTUNREACH" || code === "ENETUNREACH";
-  return refused || (typeof navigator === "object" && navigator.onLine === false);
+  return code === "ECONNREFUSED" || code === "ENOTFOUND" || code === "EHOSTUNREACH" || code === "ENETUNREACH";
 }

@@ -103,13 +103,14 @@ async function preparePut(
     key,
     op,
     body,
-    encode: (core, id, retry, url) =>
-      core.putRequest(bucket, key, id, condition, retry, url, contentType, metadata, hash, body.byteLength, false),
+    encode: (core, id, retry, url, attempt) =>
+      core.putRequest(bucket, key, id, condition, retry, url, attempt, contentType, metadata, hash, body.byteLength, false),
     read: (message) => infoOf(readWhole<{ info: WireInfo }>(handle, Method.Put, message).info),
   };
   const url = urlFor(client, bucket, key);
+  // Attempt 0 is the batch: those of the item alone count from 1.
   const item = handle.use((core) =>
-    core.putRequest(bucket, key, op, condition, false, url, contentType, metadata, hash, body.byteLength, true));
+    core.putRequest(bucket, key, op, condition, false, url, 0, contentType, metadata, hash, body.byteLength, true));
   const alone = (doubtful: boolean): Promise<ObjectInfo> =>
     run(client, { ...operation, doubtful }, { ...limits, timeoutMs: deadline - now() });
   return { at, key, item: new Uint8Array(item), body, alone };

@@ -46,8 +46,8 @@ export class BaseStore {
       key,
       op: handle.use((core) => freshOpId(core)),
       body: bytes,
-      encode: (core, op, retry, url) =>
-        core.putRequest(this.bucket, key, op, condition, retry, url, contentType, metadata, hash, bytes.byteLength, false),
+      encode: (core, op, retry, url, attempt) =>
+        core.putRequest(this.bucket, key, op, condition, retry, url, attempt, contentType, metadata, hash, bytes.byteLength, false),
       read: (message) => infoOf(readWhole<{ info: WireInfo }>(handle, Method.Put, message).info),
       onProgress: options.onProgress,
     }, options);
@@ -98,7 +98,8 @@ export class BaseStore {
       path: "holdfast.v1.Objects/Delete",
       key,
       op: handle.use((core) => freshOpId(core)),
-      encode: (core, op, retry, url) => core.deleteRequest(this.bucket, key, op, condition, retry, url),
+      encode: (core, op, retry, url, attempt) =>
+        core.deleteRequest(this.bucket, key, op, condition, retry, url, attempt),
       read: (message) => readWhole<{ deleted: boolean }>(handle, Method.Delete, message).deleted,
       unchanged: (deleted) => !deleted,
     }, options);

@@ -10,7 +10,8 @@ export class XhrTransport implements Transport {
       signal.throwIfAborted();
       const xhr = new XMLHttpRequest();
       const abort = (): void => xhr.abort();
-      const fail = (): void => reject(new NoReplyError("no reply came", navigator.onLine !== false));
+      const wasOffline = navigator.onLine === false;
+      const fail = (): void => reject(new NoReplyError("no reply came", !(wasOffline && navigator.onLine === false)));
       xhr.open("POST", url);
       xhr.responseType = "arraybuffer";
       for (const [name, value] of Object.entries(headers)) {

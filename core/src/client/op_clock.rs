@@ -33,7 +33,7 @@ impl OpClock {
         Self { ahead_ms: 0, since_ms: 0, margin_ms: 0, floor: OpId(0) }
     }
 
-    /// An id was refused with this floor, and no fresh one taken for it: those of other operations learn from it.
+    /// An id was refused with this floor. Ids made later learn from it, also where no fresh one is taken for this operation.
     pub fn on_refused(&mut self, floor: OpId) {
         self.floor = self.floor.max(floor);
     }

@@ -10,6 +10,7 @@
 use alloc::vec::Vec;
 
 use super::effect::{Answer, Effect, Ending, Failure, Kind, Spec};
+use super::policy::COPIES_MS_MAX;
 use super::router::{Router, Slot, Tried};
 use crate::error::Code;
 use crate::ids::OpId;
@@ -56,6 +57,8 @@ struct Attempt {
     slot: Slot,
     /// The node was told to fence the operation if it refuses.
     retry: bool,
+    /// The request did not say for which process it is: see [`Router::life`].
+    is_unnamed: bool,
     state: State,
     sent_ms: u64,
     /// The last sign of life: sending, or progress.
@@ -125,7 +128,9 @@ impl Operation {
         effects: &mut Vec<Effect>,
     ) {
         let at = usize::try_from(attempt).unwrap_or(usize::MAX);
-        let Some(&Attempt { slot, state: State::Pending, sent_ms, .. }) = self.attempts.get(at) else {
+        let Some(&Attempt { slot, state: State::Pending, sent_ms, retry, is_unnamed, .. }) =
+            self.attempts.get(at)
+        else {
             return;
         };
         if self.done {
@@ -142,9 +147,17 @@ impl Operation {
             Answer::Refused(_) | Answer::Damaged => router.on_heard(slot, now_ms),
             Answer::NotSent | Answer::Lost => router.suspect(slot, now_ms),
         }
+        if *answer == Answer::Refused(Code::OutcomeUnknown) {
+            router.doubt_life(slot);
+        }
         let leaves_open = match answer {
             Answer::Lost | Answer::Refused(Code::Timeout | Code::OutcomeUnknown | Code::Internal) => true,
-            Answer::Refused(Code::Overloaded) => router.policy().is_doubled,
+            Answer::Refused(code) if router.policy().is_doubled => match code {
+                Code::Overloaded => true,
+                // Of a copy, perhaps, whose first took effect and was forgotten.
+                Code::StaleOpId(_) if retry || is_unnamed => true,
+                _ => took > COPIES_MS_MAX,
+            },
             _ => false,
         };
         self.attempts[at].state = if leaves_open { State::Lost } else { State::Nothing };
@@ -501,6 +514,7 @@ impl Operation {
             self.attempts.push(Attempt {
                 slot,
                 retry,
+                is_unnamed: router.life(router.url(slot)) == 0,
                 state: State::Pending,
                 sent_ms: now_ms,
                 alive_ms: now_ms,

@@ -3,11 +3,12 @@
 //! The model is one key under the rules of the protocol: an op id takes effect once, a fenced one never, an attempt
 //! may arrive at any later time even after its client heard nothing.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::operation_steps::{router, spec};
+use super::operation_steps::{router_with, spec};
 use super::*;
 use crate::error::Code;
 use crate::ids::OpId;
@@ -31,6 +32,11 @@ enum Fate {
     Wait(u16),
     /// Another client flips whether the condition holds, then this many ms pass.
     Flip(u16),
+    /// It is sent twice on its way; the first is carried out, and only the second answer comes. Before it, other clients may push
+    /// the op id out of the key's history.
+    Doubled { forgotten: bool },
+    /// The same, and the answer of the first comes. The second arrives when everything else is over.
+    Overtaken,
     /// Other clients push the op id out of the key's history.
     Forget,
 }
@@ -46,6 +52,8 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
         5 => (1u16..400).prop_map(Fate::Wait),
         2 => (0u16..50).prop_map(Fate::Flip),
         1 => Just(Fate::Forget),
+        2 => any::<bool>().prop_map(|forgotten| Fate::Doubled { forgotten }),
+        2 => Just(Fate::Overtaken),
     ];
     proptest::collection::vec(fate, 1..60)
 }
@@ -82,6 +90,17 @@ impl Key {
     }
 }
 
+/// What a node makes of a copy of a request whose first was carried out with this answer: see `docs/decisions/doubled-requests.md`.
+fn copy(key: &mut Key, op: u32, retry: bool, first: &Answer) -> Answer {
+    if *first != Answer::Ok {
+        return Answer::Refused(Code::OutcomeUnknown);
+    }
+    match key.mutate(op, true) {
+        Answer::Refused(Code::StaleOpId(_)) if !retry => Answer::Refused(Code::OutcomeUnknown),
+        answer => answer,
+    }
+}
+
 /// One run: the key at the end, after every late message arrived, and what the client was told.
 struct Told {
     key: Key,
@@ -91,7 +110,8 @@ struct Told {
 }
 
 fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
-    let mut router = router();
+    let mut router = router_with(Policy { is_doubled: true, ..Policy::NEAR });
+    let mut strays: Vec<(u32, Answer)> = Vec::new();
     let mut key = Key { condition_holds: holds, ..Key::default() };
     let (mut now, mut op) = (0, 1);
     // Attempt -> (retry, op id); what has not been reported; what arrives at the end.
@@ -162,6 +182,22 @@ fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
                 late.push(attempt);
                 Answer::Lost
             }
+            Fate::Doubled { forgotten } => {
+                let first = arrive();
+                if kind == Kind::Read {
+                    first
+                } else {
+                    if forgotten {
+                        key.floor = key.floor.max(its_op);
+                    }
+                    copy(&mut key, its_op, retry, &first)
+                }
+            }
+            Fate::Overtaken => {
+                let first = arrive();
+                strays.push((its_op, first.clone()));
+                first
+            }
             Fate::Wait(_) | Fate::Flip(_) | Fate::Forget => unreachable!("handled above"),
         };
         answers[attempt as usize] = Some(answer.clone());
@@ -170,6 +206,9 @@ fn run(kind: Kind, holds: bool, random: u64, fates: &[Fate]) -> Told {
     }
     // What was under way arrives after the end, when the condition holds.
     key.condition_holds = true;
+    for (op, first) in strays.iter().filter(|_| kind == Kind::Mutation) {
+        copy(&mut key, *op, false, first);
+    }
     for attempt in open.into_iter().chain(late) {
         if kind == Kind::Mutation {
             let (retry, op) = sent[attempt as usize];

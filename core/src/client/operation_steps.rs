@@ -14,7 +14,7 @@ pub(super) fn router() -> Router {
     router_with(Policy::NEAR)
 }
 
-fn router_with(policy: Policy) -> Router {
+pub(super) fn router_with(policy: Policy) -> Router {
     let node = |n: u128| TopologyNode {
         id: NodeId(n + 1),
         url: format!("http://n{n}"),
@@ -515,9 +515,13 @@ fn another_node_is_asked_for_the_first_topology_beside_one_that_lets_wait() {
 }
 
 #[test]
-fn which_process_is_where_is_known_from_the_topology() {
+fn which_process_is_where_is_known_from_the_topology_until_it_does_not_help() {
     let router = router();
-    assert_eq!(["http://n0", "http://n2", "http://elsewhere"].map(|url| router.life(url)), [0, 20, 0]);
+    assert_eq!(["http://n1", "http://n2", "http://elsewhere"].map(|url| router.life(url)), [10, 20, 0]);
+    let mut run = Run::begin_with(router, spec(Kind::Mutation), 0);
+    run.answer(0, &Answer::NotSent, 1);
+    run.answer(1, &Answer::Refused(Code::OutcomeUnknown), 2);
+    assert_eq!(["http://n1", "http://n2"].map(|url| run.router.life(url)), [0, 20]);
 }
 
 #[test]

@@ -38,6 +38,10 @@ pub struct Policy {
     pub is_doubled: bool,
 }
 
+/// A refusal that comes later after its request was sent is not believed where requests are doubled: nodes remember
+/// twice as long what came.
+pub(super) const COPIES_MS_MAX: u64 = 30_000;
+
 impl Policy {
     /// For clients near the nodes: one local network, one region.
     ///

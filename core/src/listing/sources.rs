@@ -175,7 +175,8 @@ impl Sources {
         }
     }
 
-    /// Up to where a majority of every quorum has told everything.
+    /// Up to where a majority of every quorum has told everything; of next replicas too, which refuse to tell once the layout
+    /// has changed: what was written under a layout without the old ones cannot be missed.
     pub(super) fn frontier(&self) -> &Position {
         let told = |at: usize| &self.sources[at].told;
         self.quorums.iter().map(|quorum| reached(quorum, told)).min().unwrap_or(&Position::End)

@@ -45,6 +45,7 @@ pub(super) fn request(
             hash: object.hash.to_vec().into(),
             retry: *retry || astray,
             to_life: None,
+            attempt: 0,
             body: object.body.clone(),
         }),
         Operation::Delete { op, condition, retry } => Wire::Delete(v1::DeleteRequest {
@@ -54,6 +55,7 @@ pub(super) fn request(
             condition: condition_to_wire(*condition),
             retry: *retry || astray,
             to_life: None,
+            attempt: 0,
         }),
         Operation::Outcome { op } => {
             Wire::Outcome(v1::OutcomeRequest { bucket, key, op_id: op.to_bytes().to_vec().into() })

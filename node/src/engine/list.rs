@@ -48,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// `None`: too few nodes answered.
+    /// `None`: too few nodes answered, or a read of a doubtful key failed.
     async fn try_list(
         self: &Arc<Self>,
         view: &ClusterView,
@@ -101,6 +101,7 @@ impl Inner {
                         Err(()) => merge.on_node_failed(node),
                     }
                 }
+                Ok(Some(Event::Resolved(_, Err(error)))) if error.code.retryable() => return Ok(None),
                 Ok(Some(Event::Resolved(key, record))) => merge.on_resolved(&key, record?),
             };
         }
@@ -150,7 +151,7 @@ impl Inner {
     ) {
         let inner = self.clone();
         tasks::spawn(async move {
-            // A read, not the leader at once: it mends the copies that lag behind, or the next page would meet them again.
+            // A read, not the leader at once: it mends what it meets that lags behind, so that later pages have less to doubt.
             let record = match inner.read(&name, true, 0, deadline).await {
                 Ok(record) => Ok(Some(record)),
                 Err(error) if error.code == Code::NotFound => Ok(None),

@@ -31,9 +31,11 @@ pub(super) async fn put_many<O: Operations>(
             format!("the bodies are over {MANY_BODY_BYTES_MAX} bytes together: send fewer at once"),
         ));
     }
-    let results = stream::iter(request.puts)
-        .map(|put| async move {
-            let kind = match service.put_one(put, deadline).await {
+    // All of them now: some wait for their turn, and those of a copy of this request must not be taken for the first.
+    let puts: Vec<_> = request.puts.into_iter().map(|put| (service.note_put(&put), put)).collect();
+    let results = stream::iter(puts)
+        .map(|(arrival, put)| async move {
+            let kind = match service.put_one(put, arrival, deadline).await {
                 Ok(info) => Kind::Info(info),
                 Err(error) => Kind::Error((&error).into()),
             };

@@ -13,7 +13,7 @@ use holdfast_proto::v1;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::arrivals::{Arrivals, refusal_of_copy};
+use super::arrivals::{Arrival, Arrivals, Attempt};
 use super::request::{self, ByteSpan, Put, object_info, object_of, span_of};
 use super::{Operations, deadline_of, encode_page_token, many, to_status};
 use crate::engine::{Deleted, Mutation, OutcomeAnswer};
@@ -107,18 +107,30 @@ impl<O: Operations> ObjectsService<O> {
     pub(super) async fn put_one(
         &self,
         mut request: v1::PutRequest,
+        arrival: Arrival,
         deadline: Instant,
     ) -> Result<v1::ObjectInfo, Error> {
         self.metrics.count_bytes_in(request.body.len());
-        let copy = self.is_unmarked_copy(&request.op_id, request.to_life, request.retry);
-        request.retry |= copy;
+        arrival.check()?;
+        request.retry |= arrival.may_be_copy();
         let carried_out = async {
             let put = Put::from_wire(request)?;
             let key = put.name.key.clone();
             let record = self.writer.put(put, deadline).await?;
             Ok(object_info(&key, record.version, object_of(&record)?))
         };
-        carried_out.await.map_err(|error| if copy { refusal_of_copy(error) } else { error })
+        arrival.settle(carried_out.await, |_| false)
+    }
+
+    /// A put came: before any that came with it is carried out.
+    pub(super) fn note_put(&self, request: &v1::PutRequest) -> Arrival {
+        self.note(&request.op_id, request.to_life, request.attempt, request.retry)
+    }
+
+    fn note(&self, op: &[u8], to_life: Option<u64>, number: u32, retry: bool) -> Arrival {
+        // One whose op id is broken is refused in a moment.
+        let attempt = Attempt { op: request::op_id(op).ok().flatten(), to_life, number, retry };
+        self.arrivals.note(attempt, Instant::now(), self.writer.ambient.unix_ms())
     }
 
     async fn delete_one(
@@ -126,22 +138,17 @@ impl<O: Operations> ObjectsService<O> {
         request: v1::DeleteRequest,
         deadline: Instant,
     ) -> Result<v1::DeleteResponse, Error> {
-        let copy = self.is_unmarked_copy(&request.op_id, request.to_life, request.retry);
+        let arrival = self.note(&request.op_id, request.to_life, request.attempt, request.retry);
+        arrival.check()?;
+        let retry = request.retry || arrival.may_be_copy();
         let carried_out = async {
             let name = ObjectName::new(&request.bucket, &request.key)?;
             let op = request::op_id(&request.op_id)?;
             let condition = condition_from_wire(request.condition.as_ref())?;
-            let deleted = self.writer.delete(name, op, condition, request.retry || copy, deadline).await?;
+            let deleted = self.writer.delete(name, op, condition, retry, deadline).await?;
             Ok(deleted.to_wire())
         };
-        carried_out.await.map_err(|error| if copy { refusal_of_copy(error) } else { error })
-    }
-
-    /// A request came, which is remembered. Whether it may be a copy although its client takes it for the only one.
-    fn is_unmarked_copy(&self, op: &[u8], to_life: Option<u64>, retry: bool) -> bool {
-        // One that is broken is refused in a moment.
-        let op = request::op_id(op).ok().flatten();
-        self.arrivals.may_be_copy(op, to_life, Instant::now()) && !retry
+        arrival.settle(carried_out.await, |answer| !answer.deleted)
     }
 
     pub(super) async fn get_one(
@@ -220,7 +227,10 @@ fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
 impl<O: Operations> v1::objects_server::Objects for ObjectsService<O> {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         let (request, deadline) = open(request)?;
-        answer(self.put_one(request, deadline).await.map(|info| v1::PutResponse { info: Some(info) }))
+        let arrival = self.note_put(&request);
+        answer(
+            self.put_one(request, arrival, deadline).await.map(|info| v1::PutResponse { info: Some(info) }),
+        )
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {

@@ -12,7 +12,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use crate::bed::Bed;
-use crate::memory::{ERROR_PREFIX, LIFE, STALE_KEY, errors};
+use crate::memory::{ERROR_PREFIX, LIFE, STALE_FLOOR_MS, STALE_KEY, errors};
 
 /// `google.rpc.Status`, as far as needed.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -150,16 +150,36 @@ async fn a_copy_is_refused_without_a_word_about_the_first() {
         async |request: &v1::PutRequest| code_of(&objects.put(request.clone()).await.unwrap_err());
     assert!(matches!(refusal(&request).await, Code::StaleOpId(_)));
     assert_eq!(refusal(&request).await, Code::OutcomeUnknown);
-    // Its client knows that it is not the only one.
-    let again = v1::PutRequest { retry: true, ..request.clone() };
+    // Its client's next attempt is none of them, but has copies of its own.
+    let again = v1::PutRequest { retry: true, attempt: 1, ..request.clone() };
     assert!(matches!(refusal(&again).await, Code::StaleOpId(_)));
-    let other = OpId::from_parts(1_700_000_000_000, [2; 10]);
-    let to_another = v1::PutRequest {
-        op_id: Bytes::copy_from_slice(&other.to_bytes()),
-        to_life: Some(LIFE + 1),
-        ..request
-    };
+    assert_eq!(refusal(&again).await, Code::OutcomeUnknown);
+    // Not carried out; and carried out as what its client takes for a retry.
+    let to_another = v1::PutRequest { to_life: Some(LIFE + 1), attempt: 2, ..request.clone() };
     assert_eq!(refusal(&to_another).await, Code::OutcomeUnknown);
+    let to_any = v1::PutRequest { to_life: Some(0), attempt: 3, ..request.clone() };
+    assert!(matches!(refusal(&to_any).await, Code::StaleOpId(_)));
+
+    let delete = v1::DeleteRequest {
+        bucket: "b".to_owned(),
+        key: STALE_KEY.to_owned(),
+        op_id: request.op_id.clone(),
+        to_life: Some(LIFE),
+        attempt: 4,
+        ..Default::default()
+    };
+    let mut deleted = async || code_of(&objects.delete(delete.clone()).await.unwrap_err());
+    assert!(matches!(deleted().await, Code::StaleOpId(_)));
+    assert_eq!(deleted().await, Code::OutcomeUnknown);
+
+    use v1::put_many_response::result::Result as Stored;
+    let puts = vec![v1::PutRequest { attempt: 5, ..request }];
+    for expected in [Code::StaleOpId(OpId::from_parts(STALE_FLOOR_MS, [0xff; 10])), Code::OutcomeUnknown] {
+        let many = v1::PutManyRequest { puts: puts.clone() };
+        let mut results = objects.put_many(many).await.unwrap().into_inner().results;
+        let Some(Stored::Error(error)) = results.remove(0).result else { panic!("it is refused") };
+        assert_eq!(Error::try_from(error).unwrap().code, expected);
+    }
 }
 
 #[tokio::test]

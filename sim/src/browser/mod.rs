@@ -105,8 +105,8 @@ struct Begun {
     effects: Vec<Effect>,
 }
 
-/// Makes the request, but for the body's bytes, under an op id; whether it is a retry, and whom it is for.
-type Encode<'a> = dyn Fn(&Core, OpId, bool, &str) -> Result<Vec<u8>, String> + Send + Sync + 'a;
+/// Makes the request, but for the body's bytes, under an op id; whether it is a retry, whom it is for, and the attempt's number.
+type Encode<'a> = dyn Fn(&Core, OpId, bool, &str, u32) -> Result<Vec<u8>, String> + Send + Sync + 'a;
 
 /// An operation, as the TypeScript describes it.
 struct Operation<'a> {
@@ -131,18 +131,12 @@ impl Browser {
         ambient: Arc<dyn holdfast::Ambient>,
         random: Random,
         timeout: Duration,
+        doubled_percent: u64,
     ) -> Self {
+        let web = Web::new(net, random.fork("doubled"), doubled_percent);
         let core = Core::new(endpoints).expect("the endpoints are of simulated nodes");
         let (core, random) = (Mutex::new(core), Mutex::new(random));
-        Self {
-            core,
-            web: Web::new(net),
-            random,
-            ambient,
-            timeout,
-            start: Instant::now(),
-            refreshed: Notify::new(),
-        }
+        Self { core, web, random, ambient, timeout, start: Instant::now(), refreshed: Notify::new() }
     }
 
     /// Writes an object. Gives its version.
@@ -161,9 +155,11 @@ impl Browser {
         };
         let condition = condition_text(condition);
         let bytes = body.len();
-        let encode = move |core: &Core, op: OpId, retry: bool, url: &str| {
+        let encode = move |core: &Core, op: OpId, retry: bool, url: &str, attempt: u32| {
             let (op, metadata) = (op.to_bytes(), metadata.clone());
-            core.put_request(BUCKET, key, &op, &condition, retry, url, "", metadata, &hash, bytes, false)
+            core.put_request(
+                BUCKET, key, &op, &condition, retry, url, attempt, "", metadata, &hash, bytes, false,
+            )
         };
         let (path, op) = ("holdfast.v1.Objects/Put", Some(self.fresh_op_id("")));
         let operation = Operation { path, method: Method::Put, key, op, body, encode: &encode };
@@ -179,8 +175,8 @@ impl Browser {
         condition: Condition,
     ) -> Result<(bool, Option<Version>), Error> {
         let condition = condition_text(condition);
-        let encode = move |core: &Core, op: OpId, retry: bool, url: &str| {
-            core.delete_request(BUCKET, key, &op.to_bytes(), &condition, retry, url)
+        let encode = move |core: &Core, op: OpId, retry: bool, url: &str, attempt: u32| {
+            core.delete_request(BUCKET, key, &op.to_bytes(), &condition, retry, url, attempt)
         };
         let (path, op) = ("holdfast.v1.Objects/Delete", Some(self.fresh_op_id("")));
         let operation =
@@ -191,8 +187,9 @@ impl Browser {
 
     /// Reads an object: version and body.
     pub(crate) async fn get(self: &Arc<Self>, key: &str) -> Result<(Version, Bytes), Error> {
-        let encode =
-            move |core: &Core, _: OpId, _: bool, _: &str| core.get_request(BUCKET, key, "", "", false);
+        let encode = move |core: &Core, _: OpId, _: bool, _: &str, _: u32| {
+            core.get_request(BUCKET, key, "", "", false)
+        };
         let answer =
             decode::<v1::GetResponse>(self.read("holdfast.v1.Objects/Get", Method::Get, key, &encode).await?);
         let info = answer.info.unwrap_or_default();
@@ -201,7 +198,7 @@ impl Browser {
 
     /// Reads a head.
     pub(crate) async fn head(self: &Arc<Self>, key: &str) -> Result<v1::ObjectInfo, Error> {
-        let encode = move |core: &Core, _: OpId, _: bool, _: &str| core.head_request(BUCKET, key);
+        let encode = move |core: &Core, _: OpId, _: bool, _: &str, _: u32| core.head_request(BUCKET, key);
         let message = self.read("holdfast.v1.Objects/Head", Method::Head, key, &encode).await?;
         Ok(decode::<v1::HeadResponse>(message).info.unwrap_or_default())
     }
@@ -213,7 +210,7 @@ impl Browser {
         token: &str,
         page_size: u32,
     ) -> Result<(Vec<v1::ObjectInfo>, String), Error> {
-        let encode = move |core: &Core, _: OpId, _: bool, _: &str| {
+        let encode = move |core: &Core, _: OpId, _: bool, _: &str, _: u32| {
             core.list_request(BUCKET, prefix, "", token, page_size)
         };
         let message = self.read("holdfast.v1.Objects/List", Method::List, "", &encode).await?;
@@ -223,8 +220,9 @@ impl Browser {
 
     /// Settles what became of a mutation.
     pub(crate) async fn outcome(self: &Arc<Self>, key: &str, op: OpId) -> Result<Outcome, Error> {
-        let encode =
-            move |core: &Core, _: OpId, _: bool, _: &str| core.outcome_request(BUCKET, key, &op.to_bytes());
+        let encode = move |core: &Core, _: OpId, _: bool, _: &str, _: u32| {
+            core.outcome_request(BUCKET, key, &op.to_bytes())
+        };
         let message = self.read("holdfast.v1.Objects/Outcome", Method::Outcome, key, &encode).await?;
         let answer = decode::<v1::OutcomeResponse>(message);
         Ok(match answer.kind() {
@@ -404,8 +402,9 @@ impl<'a> Call<'a> {
 
     fn send(&mut self, url: &str, retry: bool, timeout_ms: u64) {
         let Operation { path, body, encode, .. } = &self.operation;
-        let head =
-            encode(&self.browser.core.lock(), self.op, retry, url).expect("the operation keeps the rules");
+        let number = u32::try_from(self.attempts.len()).expect("few attempts") + 1;
+        let head = encode(&self.browser.core.lock(), self.op, retry, url, number)
+            .expect("the operation keeps the rules");
         let mut message = BytesMut::with_capacity(head.len() + body.len());
         message.put_slice(&head);
         message.put_slice(body);

@@ -15,11 +15,14 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use node::env::Net as _;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use crate::fired::fire;
 use crate::net::{SimNet, is_lost};
+use crate::random::Random;
 
 const FRAME_HEADER_BYTES: usize = 5;
 const TRAILERS_FLAG: u8 = 0x80;
@@ -44,19 +47,26 @@ pub(crate) struct Web {
     idle: Idle,
     /// Whom calls reached, where there are no connections.
     used: Arc<Mutex<BTreeSet<String>>>,
-    /// Whether it sends a request again by itself, as browsers do.
-    repeats: bool,
+    /// A browser's, which sends a request again by itself.
+    browser: Option<Arc<Mutex<Doubling>>>,
+}
+
+/// Requests whose connection breaks, for no other reason than that it was old.
+struct Doubling {
+    random: Random,
+    percent: u64,
 }
 
 impl Web {
-    /// A browser's.
-    pub(crate) fn new(net: SimNet) -> Self {
-        Self { net, idle: Arc::default(), used: Arc::default(), repeats: true }
+    /// A browser's. Of a hundred requests, so many are sent twice without a fault.
+    pub(crate) fn new(net: SimNet, random: Random, percent: u64) -> Self {
+        let browser = Some(Arc::new(Mutex::new(Doubling { random, percent })));
+        Self { browser, ..Self::of_program(net) }
     }
 
     /// Of a program that is no browser, and sends each request once.
     pub(crate) fn of_program(net: SimNet) -> Self {
-        Self { repeats: false, ..Self::new(net) }
+        Self { net, idle: Arc::default(), used: Arc::default(), browser: None }
     }
 
     /// Posts a message. `None`: no reply of a node came.
@@ -80,10 +90,32 @@ impl Web {
             .body(body.freeze())
             .expect("a request of plain parts");
         async move {
+            web.double(&address, &request).await;
             let sent = web.send(&address, request);
             let (parts, body) = tokio::time::timeout(GRACE, sent).await.ok()??.into_parts();
             reply(parts.status, &parts.headers, body)
         }
+    }
+
+    /// Now and then a connection breaks after it has taken the request, which then goes its own way: what follows is a copy.
+    async fn double(&self, address: &str, request: &Request<Bytes>) {
+        let Some(browser) = &self.browser else { return };
+        let (late, pause) = {
+            let Doubling { random, percent } = &mut *browser.lock();
+            if self.net.is_healed() || !random.percent(*percent) {
+                return;
+            }
+            let late = if random.one_in(2) { random.log_ms(1, 1_000) } else { Duration::ZERO };
+            (late, random.log_ms(1, 50))
+        };
+        fire("doubled-request", 1);
+        let (web, address, request) = (self.clone(), address.to_owned(), request.clone());
+        holdfast::tasks::spawn(async move {
+            sleep(late).await;
+            // Nobody hears what becomes of it.
+            drop(web.send(&address, request).await);
+        });
+        sleep(pause).await;
     }
 
     async fn send(&self, address: &str, request: Request<Bytes>) -> Option<Response<Bytes>> {
@@ -98,7 +130,7 @@ impl Web {
             match sender.send_request(request.clone()).await {
                 Ok(response) => break (sender, response),
                 // Whatever it asks for, and whether or not it was carried out.
-                Err(_) if waited && self.repeats => {}
+                Err(_) if waited && self.browser.is_some() => {}
                 Err(_) => return None,
             }
         };
@@ -120,7 +152,7 @@ impl Web {
                 Ok(response) => break response,
                 Err(error) => {
                     let waited = self.used.lock().remove(address);
-                    if !(waited && self.repeats && is_lost(&error)) {
+                    if !(waited && self.browser.is_some() && is_lost(&error)) {
                         return None;
                     }
                 }

@@ -89,6 +89,7 @@ impl SimClient {
                 hash,
                 retry,
                 to_life: None,
+                attempt: 0,
                 body,
             }
             .encode_to_vec()
@@ -113,6 +114,7 @@ impl SimClient {
                 condition: condition_to_wire(condition),
                 retry,
                 to_life: None,
+                attempt: 0,
             }
             .encode_to_vec()
         };

@@ -2,8 +2,8 @@
 //!
 //! What a caller sees is what a channel over one connection shows: a node that does not listen refuses, one that cannot be
 //! reached lets the connection hang, a process that ends loses what is under way, and a silent one is given up when
-//! it does not answer a ping. What resets the connection takes the call that it met, not the others. A caller that goes away
-//! cancels its call.
+//! it does not answer a ping. What resets the connection takes the call that it met, not the others; the request may arrive all
+//! the same, and be overtaken by another. A caller that goes away cancels its call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tonic::{ConnectError, Status};
 
 use super::fabric::Fabric;
-use super::link::Crossing;
+use super::link::{Crossing, Reset};
 use super::pipe::retransmit_after;
 use crate::hooks;
 use crate::host::HostId;
@@ -108,6 +108,8 @@ impl CallChannel {
                     return Err(not_sent("connection refused"));
                 }
                 Ok(Ok(Outcome::Lost)) => {
+                    // There is no connection any more on which to cancel it.
+                    asked.settled();
                     *self.connected.lock() = None;
                     return Err(Status::unavailable(LOST));
                 }
@@ -167,11 +169,19 @@ impl CallChannel {
         let channel = self.clone();
         match crossing {
             Crossing::Arrives(at) => self.fabric.at(at, move |_| channel.arrive(&call)),
-            Crossing::Reset(at) => self.fabric.at(at, move |_| {
-                if let Some((_, answer, _)) = call.lock().take() {
-                    drop(answer.send(Outcome::Lost));
+            Crossing::Reset(Reset { at, arrives }) => {
+                let stray = call.clone();
+                self.fabric.at(at, move |_| {
+                    let mut call = stray.lock();
+                    if let Some((_, answer, _)) = &mut *call {
+                        let nobody = oneshot::channel().0;
+                        drop(std::mem::replace(answer, nobody).send(Outcome::Lost));
+                    }
+                });
+                if let Some(arrives) = arrives {
+                    self.fabric.at(arrives, move |_| channel.arrive(&call));
                 }
-            }),
+            }
             Crossing::Lost => self.fabric.at(hooks::now() + retransmit_after(attempt), move |_| {
                 channel.send(call, attempt + 1);
             }),
@@ -286,7 +296,7 @@ fn send_back(channel: &CallChannel, outcome: Outcome, answer: Answer, attempt: u
     fabric.note(*to, *from, crossing.arrives(), "answer", &data);
     match crossing {
         Crossing::Arrives(at) => fabric.at(at, move |_| drop(answer.send(outcome))),
-        Crossing::Reset(at) => fabric.at(at, move |_| drop(answer.send(Outcome::Lost))),
+        Crossing::Reset(Reset { at, .. }) => fabric.at(at, move |_| drop(answer.send(Outcome::Lost))),
         Crossing::Lost => {
             let channel = channel.clone();
             fabric.at(hooks::now() + retransmit_after(attempt), move |fabric| {

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -47,6 +48,8 @@ pub(crate) struct Fabric {
     /// Something was put on the agenda before what was next, or the driver is wanted.
     changed: Notify,
     pub(super) wire: Option<Wire>,
+    /// Its faults were ended, all of them or those of some machines.
+    pub(super) healed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -115,7 +118,14 @@ impl Ord for Entry {
 impl Fabric {
     /// `wire`: connections are real TCP (turmoil-net's), packet by packet.
     pub(crate) fn new(seed: u64, trace: Trace, wire: Option<Wire>) -> Arc<Self> {
-        Arc::new(Self { seed, trace, state: Mutex::default(), changed: Notify::new(), wire })
+        Arc::new(Self {
+            seed,
+            trace,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            wire,
+            healed: AtomicBool::new(false),
+        })
     }
 
     /// Adds a machine, linked with all others. Its power is on, nothing runs on it.
@@ -330,6 +340,7 @@ impl Fabric {
 
     /// Every link as it was in the beginning.
     pub(crate) fn heal_links(&self) {
+        self.healed.store(true, Ordering::Relaxed);
         for links in &mut self.state.lock().links {
             links.iter_mut().for_each(Link::heal);
         }

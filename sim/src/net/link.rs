@@ -11,6 +11,9 @@ const STEP: Duration = Duration::from_millis(1);
 /// queue that takes a minute to drain.
 const QUEUE_MAX: Duration = Duration::from_millis(500);
 
+/// How much later than a reset that it met a packet may arrive.
+const STRAY_MS: u64 = 100;
+
 /// What a link is like when nothing is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkOptions {
@@ -32,8 +35,17 @@ pub(super) enum Crossing {
     /// When.
     Arrives(Duration),
     Lost,
-    /// Something on the way does not know its connection any more, and resets it: when both ends hear of it.
-    Reset(Duration),
+    /// Something on the way does not know its connection any more, and resets it.
+    Reset(Reset),
+}
+
+/// What a reset does.
+#[derive(Clone, Copy)]
+pub(super) struct Reset {
+    /// When both ends hear of it.
+    pub(super) at: Duration,
+    /// When the packet arrives all the same, if it does and if who gets it has not heard of the reset.
+    pub(super) arrives: Option<Duration>,
 }
 
 impl Crossing {
@@ -139,7 +151,9 @@ impl Link {
         self.last_arrival = self.last_arrival.max(arrival);
         if (draw >> 40) % 1000 < u64::from(self.resets) {
             fire("reset", 1);
-            return Crossing::Reset(self.last_arrival);
+            let at = self.last_arrival;
+            let arrives = (draw >> 52 & 1 == 1).then(|| at + Duration::from_millis((draw >> 53) % STRAY_MS));
+            return Crossing::Reset(Reset { at, arrives });
         }
         Crossing::Arrives(self.last_arrival)
     }

@@ -43,6 +43,11 @@ impl SimNet {
         Self { fabric, host }
     }
 
+    /// Whether the main part of a run, with its faults, is over.
+    pub(crate) fn is_healed(&self) -> bool {
+        self.fabric.healed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn open(&self, address: String) -> BoxFuture<'static, io::Result<BoxIo>> {
         let Self { fabric, host } = self.clone();
         Box::pin(async move {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::fabric::Fabric;
-use super::link::Crossing;
+use super::link::{Crossing, Reset};
 use crate::hooks;
 use crate::host::HostId;
 
@@ -109,7 +109,7 @@ impl Pipe {
         self.fabric.note(from, to, crossing.arrives(), "stream", segment.data());
         match crossing {
             Crossing::Arrives(at) => self.arrive_at(at, side, segment),
-            Crossing::Reset(at) => self.reset_at(at),
+            Crossing::Reset(Reset { at, .. }) => self.reset_at(at),
             Crossing::Lost => {
                 ends[side].waiting.push_back(segment);
                 self.send_again_later(side, 0);
@@ -146,7 +146,7 @@ impl Pipe {
             ends[side].waiting.iter().map(|segment| segment.data().len()).sum()
         };
         match self.fabric.cross(from, to, waiting, attempt) {
-            Crossing::Reset(at) => {
+            Crossing::Reset(Reset { at, .. }) => {
                 self.ends.lock()[side].waiting.clear();
                 self.reset_at(at);
             }

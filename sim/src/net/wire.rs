@@ -21,7 +21,7 @@ use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 use turmoil_net::{EnterGuard, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
 use super::fabric::Fabric;
-use super::link::Crossing;
+use super::link::{Crossing, Reset};
 use crate::hooks;
 use crate::host::HostId;
 
@@ -172,7 +172,7 @@ impl Wire {
         };
         match crossing {
             Crossing::Arrives(at) => deliver_at(at, to, packet),
-            Crossing::Reset(at) => {
+            Crossing::Reset(Reset { at, .. }) => {
                 if let Some(back) = reset(&packet) {
                     deliver_at(at, from, back);
                 }

@@ -81,6 +81,8 @@ pub struct WorldOptions {
     pub fsync: bool,
     /// How many of the clients, the last ones, are pages in browsers.
     pub browsers: usize,
+    /// Of a hundred requests of pages, so many are sent twice by the browser.
+    pub doubled_percent: u64,
     /// How long a client tries.
     pub timeout: Duration,
     /// Bytes of the log after which a node makes a checkpoint.
@@ -103,6 +105,7 @@ impl Default for WorldOptions {
             lease_ttl: Duration::from_secs(10),
             fsync: true,
             browsers: 0,
+            doubled_percent: 0,
             timeout: Duration::from_secs(10),
             checkpoint_log: 64 << 10,
             stop_grace: Duration::from_secs(5),
@@ -264,6 +267,7 @@ impl World {
             clock: WallClock::ahead(random.log_ms(1, 2_000)),
             timeout: options.timeout,
             is_browser: number + options.browsers >= options.clients,
+            doubled_percent: options.doubled_percent,
             history: self.history.clone(),
             oracles: self.oracles.clone(),
             trace: self.trace.clone(),
