@@ -101,6 +101,11 @@ impl Calls {
         }
     }
 
+    /// A topology told a node's time.
+    pub(crate) fn on_time_told(&mut self, unix_ms: u64) {
+        self.op_clock.on_time(unix_ms);
+    }
+
     /// Whether a topology came yet.
     pub(crate) fn knows_topology(&self) -> bool {
         self.router.layout_version().is_some()
@@ -229,7 +234,7 @@ mod tests {
         let spec = spec("b", "k", true, 3, 5_000, false).unwrap();
         let begun = calls.begin(spec, 0, 0);
         assert!(begun.starts_with(
-            r#"{"call":0,"effects":[{"do":"send","attempt":0,"url":"http://127.0.0.1:7070","retry":false"#
+            r#"{"call":0,"effects":[{"do":"send","attempt":0,"url":"http://127.0.0.1:7070","retry":true"#
         ));
         let effects = calls.on_answer(0, 0, "lost", 10);
         assert!(effects.contains(r#""attempt":1,"url":"http://127.0.0.1:7071""#), "{effects}");

@@ -150,6 +150,9 @@ impl Core {
     pub fn on_refresh(&mut self, node: usize, bytes: usize, now: f64) -> Result<(), String> {
         let message = self.scratch.get(..bytes).unwrap_or_default();
         let topology = if message.is_empty() { Ok(None) } else { response::topology(message).map(Some) };
+        if let Ok(Some(_)) = &topology {
+            self.calls.on_time_told(response::unix_ms(message));
+        }
         let (topology, fault) = match topology {
             Ok(topology) => (topology, None),
             Err(fault) => (None, Some(fault)),

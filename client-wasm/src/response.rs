@@ -158,6 +158,18 @@ pub(crate) fn topology(message: &[u8]) -> Result<Topology, Fault> {
     )?)
 }
 
+/// The node's time in TopologyResponse; 0: it is none, or does not say.
+pub(crate) fn unix_ms(message: &[u8]) -> u64 {
+    let mut unix_ms = 0;
+    let walked = walk(message, |field| {
+        if field.number == 7 {
+            unix_ms = field.number()?;
+        }
+        Ok::<(), Stop>(())
+    });
+    walked.map_or(0, |()| unix_ms)
+}
+
 fn topology_node(message: &[u8]) -> Result<TopologyNode, Fault> {
     let (mut texts, mut live, mut life) = ([""; 3], false, 0);
     walk(message, |field| {

@@ -123,9 +123,11 @@ fn topology() {
             life: u64::MAX,
         }],
         placement: vec![0; 2048].into(),
+        unix_ms: 1_700_000_000_000,
     };
     let read = response::topology(&topology.encode_to_vec()).unwrap();
     assert_eq!((read.cluster.as_str(), read.layout_version, read.nodes.len()), ("c", 7, 1));
+    assert_eq!(response::unix_ms(&topology.encode_to_vec()), 1_700_000_000_000);
     assert!(read.nodes[0].live && read.nodes[0].life == u64::MAX);
     assert!(response::topology(&[]).is_err());
 }

@@ -465,6 +465,7 @@ impl Cluster for Peer {
             partitions: 1024,
             nodes: nodes.collect(),
             placement: placement.collect(),
+            unix_ms: 0,
         }))
     }
 

@@ -7,6 +7,8 @@ use crate::ids::OpId;
 const AHEAD_MS_MAX: u64 = 24 * 3_600_000;
 /// How much farther than it is told a client goes that is told again: this, then twice as far each time.
 const MARGIN_MS: (u64, u64) = (32, 4_096);
+/// A clock that is less behind a node's needs no help.
+const BEHIND_MS_MAX: u64 = 1_000;
 /// The last moment that fits into an op id. Above a floor of then there is none: such a key refuses all.
 const UNIX_MS_MAX: u64 = (1 << 48) - 1;
 
@@ -25,12 +27,19 @@ pub struct OpClock {
     margin_ms: u64,
     /// The highest floor that an id was refused with.
     floor: OpId,
+    /// A node's time, told since the last id was made.
+    told_unix_ms: u64,
 }
 
 impl OpClock {
     /// One that trusts its clock.
     pub const fn new() -> Self {
-        Self { ahead_ms: 0, since_ms: 0, margin_ms: 0, floor: OpId(0) }
+        Self { ahead_ms: 0, since_ms: 0, margin_ms: 0, floor: OpId(0), told_unix_ms: 0 }
+    }
+
+    /// A node's clock shows this time. Who is far behind makes ids by it.
+    pub fn on_time(&mut self, unix_ms: u64) {
+        self.told_unix_ms = unix_ms;
     }
 
     /// An id was refused with this floor. Ids made later learn from it, also where no fresh one is taken for this operation.
@@ -41,6 +50,10 @@ impl OpClock {
     /// A fresh op id, larger than `floor` (what a key's history has forgotten), from this clock (Unix milliseconds) and
     /// ten random bytes.
     pub fn op_id(&mut self, unix_ms: u64, random: [u8; 10], floor: OpId) -> OpId {
+        let behind_ms = core::mem::take(&mut self.told_unix_ms).saturating_sub(unix_ms);
+        if behind_ms > BEHIND_MS_MAX {
+            self.ahead_ms = self.ahead_ms.max(behind_ms);
+        }
         let after = |floor: OpId| if floor == OpId::default() { 0 } else { floor.unix_ms() + 1 };
         let told = after(core::mem::take(&mut self.floor).max(floor));
         let behind_ms = told.saturating_sub(unix_ms);
@@ -107,6 +120,16 @@ mod tests {
         assert_eq!(clock.op_id(1_000, [1; 10], OpId::default()).unix_ms(), 5_001);
         clock.on_refused(OpId::from_parts(1_000 + 2 * AHEAD_MS_MAX, [9; 10]));
         assert_eq!(clock.op_id(1_010, [1; 10], OpId::default()).unix_ms(), 5_011);
+    }
+
+    #[test]
+    fn who_is_far_behind_goes_by_the_time_that_a_node_tells() {
+        let mut clock = OpClock::new();
+        clock.on_time(3 * AHEAD_MS_MAX);
+        assert_eq!(clock.op_id(1_000, [1; 10], OpId::default()).unix_ms(), 3 * AHEAD_MS_MAX);
+        assert_eq!(clock.op_id(1_500, [1; 10], OpId::default()).unix_ms(), 3 * AHEAD_MS_MAX + 500);
+        clock.on_time(2_000);
+        assert_eq!(clock.op_id(2_000, [1; 10], OpId::default()).unix_ms(), 3 * AHEAD_MS_MAX + 1_000);
     }
 
     #[test]

@@ -57,8 +57,6 @@ struct Attempt {
     slot: Slot,
     /// The node was told to fence the operation if it refuses.
     retry: bool,
-    /// The request did not say for which process it is: see [`Router::life`].
-    is_unnamed: bool,
     state: State,
     sent_ms: u64,
     /// The last sign of life: sending, or progress.
@@ -128,9 +126,7 @@ impl Operation {
         effects: &mut Vec<Effect>,
     ) {
         let at = usize::try_from(attempt).unwrap_or(usize::MAX);
-        let Some(&Attempt { slot, state: State::Pending, sent_ms, retry, is_unnamed, .. }) =
-            self.attempts.get(at)
-        else {
+        let Some(&Attempt { slot, state: State::Pending, sent_ms, retry, .. }) = self.attempts.get(at) else {
             return;
         };
         if self.done {
@@ -147,17 +143,15 @@ impl Operation {
             Answer::Refused(_) | Answer::Damaged => router.on_heard(slot, now_ms),
             Answer::NotSent | Answer::Lost => router.suspect(slot, now_ms),
         }
-        if *answer == Answer::Refused(Code::OutcomeUnknown) {
-            router.doubt_life(slot);
-        }
         let leaves_open = match answer {
             Answer::Lost | Answer::Refused(Code::Timeout | Code::OutcomeUnknown | Code::Internal) => true,
             Answer::Refused(code) if router.policy().is_doubled => match code {
                 Code::Overloaded => true,
                 // Of a copy, perhaps, whose first took effect and was forgotten.
-                Code::StaleOpId(_) if retry || is_unnamed => true,
+                Code::StaleOpId(_) if retry => true,
                 _ => took > COPIES_MS_MAX,
             },
+            Answer::Unchanged => router.policy().is_doubled && took > COPIES_MS_MAX,
             _ => false,
         };
         self.attempts[at].state = if leaves_open { State::Lost } else { State::Nothing };
@@ -502,9 +496,11 @@ impl Operation {
             }
             // Not before: while it waits, the key forgets more.
             effects.extend(self.above.take().map(|floor| Effect::FreshOpId { floor }));
-            let retry = self.spec.kind == Kind::Mutation && self.doubtful();
-            sometimes!(retry, "a client sends a mutation again that may have taken effect");
-            sometimes!(self.failures > 0 && !retry, "a client tries again what did not happen");
+            let doubtful = self.spec.kind == Kind::Mutation && self.doubtful();
+            sometimes!(doubtful, "a client sends a mutation again that may have taken effect");
+            // A copy of it could not be told from it.
+            let retry = doubtful || (router.policy().is_doubled && router.life(router.url(slot)) == 0);
+            sometimes!(self.failures > 0 && !doubtful, "a client tries again what did not happen");
             effects.push(Effect::Send {
                 attempt: number(self.attempts.len()),
                 slot,
@@ -514,7 +510,6 @@ impl Operation {
             self.attempts.push(Attempt {
                 slot,
                 retry,
-                is_unnamed: router.life(router.url(slot)) == 0,
                 state: State::Pending,
                 sent_ms: now_ms,
                 alive_ms: now_ms,

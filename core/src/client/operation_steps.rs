@@ -348,10 +348,11 @@ fn an_overloaded_node_is_left_in_peace() {
 /// It was refused before the node looked whether it was a copy.
 #[test]
 fn an_overloaded_node_says_nothing_of_a_request_that_may_be_doubled() {
-    for (is_doubled, next) in [(false, send(1, 1, 1_000)), (true, resend(1, 1, 1_000))] {
+    for (is_doubled, next) in [(false, send(2, 2, 1_000)), (true, resend(2, 2, 1_000))] {
         let policy = Policy { is_doubled, ..Policy::NEAR };
         let mut run = Run::begin_with(router_with(policy), spec(Kind::Mutation), 0);
-        run.answer(0, &Answer::Refused(Code::Overloaded), 1);
+        run.answer(0, &Answer::NotSent, 1);
+        run.answer(1, &Answer::Refused(Code::Overloaded), 2);
         assert_eq!(run.time(1_000)[0], next);
     }
 }
@@ -514,14 +515,14 @@ fn another_node_is_asked_for_the_first_topology_beside_one_that_lets_wait() {
     assert!(router.suspected(first));
 }
 
+/// Of n0 the topology does not say which process it is.
 #[test]
-fn which_process_is_where_is_known_from_the_topology_until_it_does_not_help() {
-    let router = router();
-    assert_eq!(["http://n1", "http://n2", "http://elsewhere"].map(|url| router.life(url)), [10, 20, 0]);
+fn where_requests_may_be_doubled_one_for_an_unknown_process_is_a_retry() {
+    let router = router_with(Policy { is_doubled: true, ..Policy::NEAR });
+    assert_eq!(["http://n0", "http://n2", "http://elsewhere"].map(|url| router.life(url)), [0, 20, 0]);
     let mut run = Run::begin_with(router, spec(Kind::Mutation), 0);
-    run.answer(0, &Answer::NotSent, 1);
-    run.answer(1, &Answer::Refused(Code::OutcomeUnknown), 2);
-    assert_eq!(["http://n1", "http://n2"].map(|url| run.router.life(url)), [0, 20]);
+    assert_eq!(run.effects[0], resend(0, 0, 0));
+    assert_eq!(run.answer(0, &Answer::NotSent, 1)[0], send(1, 1, 1));
 }
 
 #[test]

@@ -70,8 +70,6 @@ struct Peer {
     live: bool,
     /// Its process's number then; 0: not known.
     life: u64,
-    /// One that did not help.
-    doubtful_life: u64,
     heard_ms: u64,
     strikes: u8,
     suspected: bool,
@@ -137,16 +135,9 @@ impl Router {
         self.peers[slot.index()].id
     }
 
-    /// Which process is at this address, by the last topology; 0: not known, or not to be relied on.
+    /// Which process is at this address, by the last topology; 0: not known.
     pub fn life(&self, url: &str) -> u64 {
-        let peer = self.peers.iter().find(|peer| peer.member && peer.url == url);
-        peer.filter(|peer| peer.life != peer.doubtful_life).map_or(0, |peer| peer.life)
-    }
-
-    /// A node does not say what became of a request: another process may be there now, or it cannot tell that a request is new.
-    pub(super) fn doubt_life(&mut self, slot: Slot) {
-        let peer = &mut self.peers[slot.index()];
-        peer.doubtful_life = peer.life;
+        self.peers.iter().find(|peer| peer.member && peer.url == url).map_or(0, |peer| peer.life)
     }
 
     /// The slot of a node that a topology named.
@@ -446,7 +437,6 @@ impl Peer {
             member: false,
             live: true,
             life: 0,
-            doubtful_life: 0,
             heard_ms: 0,
             strikes: 0,
             suspected: false,

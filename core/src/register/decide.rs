@@ -14,7 +14,7 @@ use crate::term::{Ballot, Term, Version};
 /// by any later leader, one that is still on its way can arrive at any time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Attempt {
-    /// No other attempt was ever sent: a refusal leaves no trace.
+    /// No other attempt was ever sent, or could take effect after this one was refused: a refusal leaves no trace.
     Only,
     /// There was, or may have been, another one: sent by the client again, or passed on by a node that had proposed it
     /// (or cannot tell). A refusal fences the operation, or it could take effect after it was refused. The safe choice.

@@ -80,6 +80,7 @@ impl Inner {
             partitions: u32::from(Partition::COUNT),
             nodes: nodes.collect(),
             placement: placement.into(),
+            unix_ms: self.env.ambient.unix_ms(),
         })
     }
 

@@ -5,8 +5,8 @@
 //! So clients that live in browsers number their attempts and say for which process they are meant, and a process remembers what
 //! came. The first is the only one; all else counts as a retry. Either may overtake the other: a first that is refused after
 //! a copy has come speaks for itself alone, and after one that was refused, no copy may take effect. So what comes to another
-//! process than it was meant for, or after it may have been forgotten, is not carried out; its client's next attempt at
-//! this node does not say for which process it is, and is a retry from the start.
+//! process than it was meant for, or after it may have been forgotten, is not carried out; its client's next attempt is a
+//! retry. Those need not be remembered: what they are refused with is fenced, or says nothing of other copies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ const REMEMBERED_MAX: usize = 1 << 20;
 pub(super) struct Attempt {
     /// `None`: the node makes one, for each copy.
     pub(super) op: Option<OpId>,
-    /// For which process it is meant; 0: not known; `None`: nobody doubles what this client sends.
+    /// For which process it is meant; 0: not known, so that it counts as a retry; `None`: nobody doubles what this client
+    /// sends.
     pub(super) to_life: Option<u64>,
     /// Tells the client's own attempts apart.
     pub(super) number: u32,
@@ -109,7 +110,11 @@ impl Arrivals {
         let Attempt { op: Some(op), to_life: Some(to_life), number, retry } = attempt else {
             return Arrival { role: Role::Only };
         };
-        let copy = Role::Copy { is_marked: retry || to_life == 0 };
+        let copy = Role::Copy { is_marked: retry };
+        // Whatever came before it, what it is refused with is fenced, or says nothing.
+        if retry || to_life == 0 {
+            return Arrival { role: copy };
+        }
         let key = key_of(op, number);
         let mut lately = self.lately.lock();
         lately.make_room(now);
@@ -124,10 +129,6 @@ impl Arrivals {
                 Role::Spare
             }
             Some(First::Ended) => copy,
-            None if to_life == 0 => {
-                lately.current.insert(key, First::Ended);
-                copy
-            }
             None => {
                 let is_other_life = to_life != self.life;
                 sometimes!(
@@ -278,6 +279,7 @@ mod tests {
         let meant_for = |op, to_life| role(came(&arrivals, Attempt { to_life, ..attempt(op, 0) }));
         assert_eq!(meant_for(2, Some(LIFE + 1)), spare, "another process may have refused it");
         assert_eq!(meant_for(3, Some(0)), copy, "whom it was meant for is not known");
+        assert_eq!(role(came(&arrivals, Attempt { retry: true, ..attempt(2, 0) })), copy);
         assert_eq!([meant_for(4, None), meant_for(4, None)], [alone; 2], "nobody doubles it");
         assert_eq!(role(came(&arrivals, Attempt { op: None, ..attempt(5, 0) })), alone);
         let later = UNIX_MS + OP_ID_AGE_MAX.as_millis() as u64;
@@ -311,9 +313,11 @@ mod tests {
         let overloaded = Err::<bool, _>(Error::new(Code::Overloaded, "later"));
         assert_eq!(copy.settle(overloaded, |_| false).unwrap_err().code, Code::OutcomeUnknown);
         let stale = || Err::<bool, _>(Error::new(Code::StaleOpId(OpId(1)), "old"));
-        let copy = came(&arrivals, attempt(5, 0));
-        assert_eq!(copy.settle(stale(), |_| false).unwrap_err().code, Code::OutcomeUnknown);
-        let marked = came(&arrivals, Attempt { to_life: Some(0), ..attempt(5, 1) });
+        for copy in [attempt(5, 0), Attempt { to_life: Some(0), ..attempt(5, 1) }] {
+            let copy = came(&arrivals, copy);
+            assert_eq!(copy.settle(stale(), |_| false).unwrap_err().code, Code::OutcomeUnknown);
+        }
+        let marked = came(&arrivals, Attempt { retry: true, ..attempt(5, 2) });
         assert!(matches!(marked.settle(stale(), |_| false).unwrap_err().code, Code::StaleOpId(_)));
     }
 
