@@ -243,6 +243,7 @@ impl Core {
 
     /// The request of a delete; `condition`, `retry`, `url` and `attempt` as of a put.
     #[wasm_bindgen(js_name = deleteRequest)]
+    #[allow(clippy::too_many_arguments, reason = "a flat list is what crosses to wasm with the least code")]
     pub fn delete_request(
         &self,
         bucket: &str,
