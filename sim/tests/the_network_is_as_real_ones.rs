@@ -40,7 +40,7 @@ in_both_modes! {
     a_killed_peer_is_seen_at_once
     a_peer_without_power_says_nothing
     a_restarted_machine_resets_what_it_does_not_know
-    a_reset_on_the_way_ends_a_connection_and_no_other
+    a_reset_on_the_way_is_seen_at_once_and_new_connections_are_good
     what_is_sent_one_way_only_is_not_answered
     a_reader_that_stops_stops_the_writer
 }
@@ -160,7 +160,7 @@ fn a_restarted_machine_resets_what_it_does_not_know(world: &mut World) {
     assert!(matches!(error, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error:?}");
 }
 
-fn a_reset_on_the_way_ends_a_connection_and_no_other(world: &mut World) {
+fn a_reset_on_the_way_is_seen_at_once_and_new_connections_are_good(world: &mut World) {
     world.wait_whole();
     let opened = world.call("c0", |client| async move { open(&client).await });
     world.reset_connections("c0", 1000);

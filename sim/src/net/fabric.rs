@@ -48,7 +48,7 @@ pub(crate) struct Fabric {
     /// Something was put on the agenda before what was next, or the driver is wanted.
     changed: Notify,
     pub(super) wire: Option<Wire>,
-    /// Its faults were ended, all of them or those of some machines.
+    /// Faults were ended, all of them or those of some machines: from then on pages send nothing twice without cause.
     pub(super) healed: AtomicBool,
 }
 

@@ -81,7 +81,7 @@ pub struct WorldOptions {
     pub fsync: bool,
     /// How many of the clients, the last ones, are pages in browsers.
     pub browsers: usize,
-    /// Of a hundred requests of pages, so many are sent twice by the browser.
+    /// Of a hundred requests of pages, so many are sent twice by the browser, until something is healed.
     pub doubled_percent: u64,
     /// How long a client tries.
     pub timeout: Duration,
